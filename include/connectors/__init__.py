@@ -1,0 +1,1 @@
+"""How partner APIs are read - kernel and one folder per connector."""

@@ -1,0 +1,1 @@
+"""The event envelope, topics and schemas."""

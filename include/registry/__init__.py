@@ -1,0 +1,1 @@
+"""The config table: rows, queries, snapshot, credentials."""

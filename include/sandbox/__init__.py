@@ -1,0 +1,1 @@
+"""Local partner systems and the local stack; never imported by the pipelines."""

@@ -1,0 +1,1 @@
+"""Three NPO systems as real HTTP servers."""

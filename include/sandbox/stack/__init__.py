@@ -1,0 +1,1 @@
+"""Real servers from packages, started and stopped as one stack."""

@@ -1,0 +1,61 @@
+"""One typed settings object; the environment decides, nothing else is read.
+
+Every value comes from a ``SPOTLIGHT_*`` environment variable. The local stack writes them to one
+env file; in production the deployment sets them. No other module reads the environment.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Where the servers are and how much the pipelines may take at once."""
+
+    model_config = SettingsConfigDict(env_prefix="SPOTLIGHT_", frozen=True, extra="ignore")
+
+    registry_dsn: SecretStr = Field(
+        default=SecretStr("postgresql://127.0.0.1:5432/spotlight"),
+        description="libpq URI of the database that holds schema 'integration' (the config table).",
+    )
+    registry_snapshot: Path = Field(
+        default=PROJECT_ROOT / ".local" / "registry_snapshot.json",
+        description="File with the last good rows, used when the registry cannot be reached at parse.",
+    )
+    registry_timeout: int = Field(default=3, description="Seconds to wait for the registry at parse.")
+
+    mongo_uri: SecretStr = Field(default=SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0"))
+    mongo_database: str = "spotlight"
+
+    s3_endpoint_url: str | None = Field(default=None, description="None means AWS itself.")
+    s3_access_key_id: SecretStr | None = None
+    s3_secret_access_key: SecretStr | None = None
+    landing_bucket: str = "spotlight-landing"
+
+    events_endpoint_url: str | None = Field(default=None, description="SNS and SQS; None means AWS.")
+    events_access_key_id: SecretStr | None = None
+    events_secret_access_key: SecretStr | None = None
+    aws_region: str = "eu-west-2"
+
+    sftp_host: str = "127.0.0.1"
+    sftp_port: int = 22
+    sftp_user: str = "esr"
+    sftp_password: SecretStr | None = None
+
+    batch_size: int = Field(default=5_000, ge=1, description="Records in one store transaction.")
+    max_page_bytes: int = Field(default=32 * 2**20, description="A larger partner answer is refused.")
+    max_pages: int = Field(default=100_000, description="Pages of one resource in one run, at most.")
+    request_timeout: float = Field(default=30, description="Seconds for connect and between two reads.")
+    publish_threads: int = Field(default=4, ge=1)
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Return the settings of this process, read once."""
+    return Settings()

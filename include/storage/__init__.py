@@ -1,0 +1,1 @@
+"""The integration store (MongoDB) and the landing zone (S3)."""
