@@ -42,6 +42,9 @@ class Settings(BaseSettings):
     events_access_key_id: SecretStr | None = None
     events_secret_access_key: SecretStr | None = None
     aws_region: str = "eu-west-2"
+    events_prefix: str = Field(
+        default="spotlight", description="First part of every topic and queue name; one per environment."
+    )
 
     sftp_host: str = "127.0.0.1"
     sftp_port: int = 22

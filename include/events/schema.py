@@ -1,0 +1,68 @@
+"""Event data against its versioned JSON Schema: ``schemas/<type>.json``."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from include.errors import FatalError
+from include.events import envelope
+from include.npo.canonical import Assignment, Offering
+
+if TYPE_CHECKING:
+    from jsonschema_rs import Validator
+    from pydantic import BaseModel
+
+SCHEMAS = Path(__file__).parent / "schemas"
+_MODEL: dict[str, tuple[str, type[BaseModel]]] = {
+    envelope.OFFERING_CREATED: ("offering", Offering),
+    envelope.OFFERING_UPDATED: ("offering", Offering),
+    envelope.OFFERING_WITHDRAWN: ("offering", Offering),
+    envelope.ASSIGNMENT_UPDATED: ("assignment", Assignment),
+}
+EVENT_TYPES = tuple(_MODEL)
+
+
+def problem(event_type: str, data: Any) -> str | None:
+    """Return why ``data`` breaks the schema of its event type (no values in it), ``None`` if it does not."""
+    validator = _validator(event_type)
+    if validator.is_valid(data):
+        return None
+    error = next(iter(validator.iter_errors(data)))
+    path = "/".join(map(str, error.instance_path)) or "data"
+    return f"{path} breaks '{'/'.join(map(str, error.schema_path))}'"
+
+
+@lru_cache(maxsize=16)
+def _validator(event_type: str) -> Validator:
+    import jsonschema_rs
+
+    path = SCHEMAS / f"{event_type}.json"
+    if event_type not in _MODEL or not path.is_file():
+        raise FatalError(f"there is no schema for events of type {event_type}; add {path.name} to schemas/")
+    return jsonschema_rs.validator_for(json.loads(path.read_text("utf-8")))
+
+
+def schema_of(event_type: str) -> dict[str, Any]:
+    """Return the schema as the canonical models give it: what the file in ``schemas/`` must hold."""
+    name, model = _MODEL[event_type]
+    entity = model.model_json_schema(mode="serialization")
+    definitions = entity.pop("$defs", {})
+    properties: dict[str, Any] = {"version": {"type": "integer", "minimum": 1}, name: entity}
+    if name == "assignment":
+        properties["correction"] = {
+            "type": "boolean",
+            "description": "True when the partner stepped back: an earlier status or a lower percentage.",
+        }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"/schemas/{event_type}.json",
+        "title": event_type,
+        "type": "object",
+        "properties": properties,
+        "required": sorted(properties),
+        "additionalProperties": False,
+        "$defs": definitions,
+    }

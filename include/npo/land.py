@@ -1,0 +1,257 @@
+"""Land raw: what was extracted becomes records in the store, each with its content hash and state.
+
+Records and checkpoint commit together: the checkpoint moves in the transaction of the last batch,
+so a run that dies in between lands the same pages again, which changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from include.errors import DataQualityError, RecordError
+from include.npo.landing_plan import Incoming, LandingPlan, plan_landing
+from include.quality.gate import Reason, run_suite
+from include.quality.quarantine import Quarantined, set_aside
+from include.storage.checkpoint import read_checkpoint, write_checkpoint
+from include.storage.documents import canonical_json, digest_of, raw_key
+from include.storage.raw import mark_seen, stored_versions, unseen, withdraw_unseen, write_landed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pymongo.client_session import ClientSession
+
+    from include.connectors.protocol import Resource
+    from include.npo.context import RunContext, RunRef
+    from include.storage.landing import LandedPage, ResourceManifest
+    from include.storage.mongo import Write
+
+STAGE = "land_raw"
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Records of some pages on their way into one transaction."""
+
+    records: list[Incoming] = field(default_factory=list)
+    refused: list[Quarantined] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.records) + len(self.refused)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """Counts of one resource, and the latest change seen."""
+
+    cursor: datetime | None = None
+    counts: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(
+            ("new", "changed", "unchanged", "stale", "withdrawn", "quarantined"), 0
+        )
+    )
+
+    def add(self, plan: LandingPlan, refused: int) -> None:
+        self.counts["new"] += len(plan.new)
+        self.counts["changed"] += len(plan.changed)
+        self.counts["unchanged"] += len(plan.unchanged)
+        self.counts["stale"] += len(plan.stale)
+        self.counts["quarantined"] += len(plan.ambiguous) + refused
+
+
+def land_raw(ctx: RunContext, ref: RunRef) -> RunRef:
+    """Land every manifest of the reference.
+
+    Raises:
+        DataQualityError: The raw suite refused a batch, or a full list would withdraw too much.
+        TransientError: Store or landing zone did not answer.
+    """
+    totals: dict[str, int] = {}
+    for key in ref.manifests:
+        manifest = ctx.landing.manifest(key)
+        counts = _land_manifest(ctx, manifest)
+        ctx.progress(f"{manifest.resource}: " + ", ".join(f"{n} {what}" for what, n in counts.items() if n))
+        for what, number in counts.items():
+            totals[what] = totals.get(what, 0) + number
+    return ref.counted(STAGE, totals)
+
+
+def _land_manifest(ctx: RunContext, manifest: ResourceManifest) -> dict[str, int]:
+    tally = _Tally()
+    for batch in _batches(ctx, manifest):
+        _guard(ctx, manifest, batch)
+        _commit_batch(ctx, manifest, batch, tally)
+    _finish(ctx, manifest, tally)
+    return tally.counts
+
+
+def _batches(ctx: RunContext, manifest: ResourceManifest) -> Iterator[_Batch]:
+    """Yield the manifest's records in batches of at most ``batch_size`` or one page, whichever is more."""
+    batch = _Batch()
+    for page, body in ctx.landing.bodies(manifest):
+        records = ctx.connector.records(_resource(manifest), body)
+        if batch and len(batch) + len(records) > ctx.settings.batch_size:
+            yield batch
+            batch = _Batch()
+        for position, record in enumerate(records):
+            _take(ctx, manifest, batch, page, position, record)
+    if batch:
+        yield batch
+
+
+def _resource(manifest: ResourceManifest) -> Resource:
+    return "offerings" if manifest.resource == "offerings" else "assignments"
+
+
+def _take(
+    ctx: RunContext, manifest: ResourceManifest, batch: _Batch, page: LandedPage, position: int, record: Any
+) -> None:
+    """Add one record to the batch: as it is, or refused with the reason."""
+    resource = _resource(manifest)
+    payload = canonical_json(record)
+    raw_ref = f"{page.key}#{position}"
+    try:
+        external_id = ctx.connector.external_id(resource, record)
+        cursor = ctx.connector.cursor(resource, record)
+    except RecordError as error:
+        reason = Reason(error.code, error.message)
+        batch.refused.append(
+            Quarantined(ctx.npo.npo_id, resource, None, STAGE, (reason,), payload.decode(), raw_ref)
+        )
+        return
+    if _outside(manifest, cursor):
+        return
+    batch.records.append(
+        Incoming(
+            key=raw_key(ctx.npo.npo_id, resource, external_id),
+            external_id=external_id,
+            payload=payload.decode(),
+            content_hash=digest_of(payload).hex(),
+            cursor=cursor,
+            fetched_at=datetime.fromisoformat(page.fetched_at),
+            deleted=ctx.connector.is_deleted(resource, record),
+            raw_ref=raw_ref,
+        )
+    )
+
+
+def _outside(manifest: ResourceManifest, cursor: datetime | None) -> bool:
+    """Tell whether a backfill read a record its data interval does not hold (no upper filter there)."""
+    if manifest.moves_checkpoint or cursor is None:
+        return False
+    return bool(
+        (manifest.since and cursor < datetime.fromisoformat(manifest.since))
+        or (manifest.until and cursor >= datetime.fromisoformat(manifest.until))
+    )
+
+
+def _guard(ctx: RunContext, manifest: ResourceManifest, batch: _Batch) -> None:
+    """Refuse a batch whose shape says that the wrong thing was read."""
+    import pandas as pd
+
+    good, bad = len(batch.records), len(batch.refused)
+    frame = pd.DataFrame(
+        {
+            "external_id": [record.external_id for record in batch.records] + [None] * bad,
+            "is_object": [True] * good
+            + [record.reasons[0].code != "not_an_object" for record in batch.refused],
+            "payload_bytes": [len(record.payload) for record in batch.records]
+            + [len(record.payload) for record in batch.refused],
+        }
+    )
+    run_suite("npo_raw", frame).require_batch(subject=f"{ctx.npo.npo_id} {manifest.resource}", stage=STAGE)
+
+
+def _commit_batch(ctx: RunContext, manifest: ResourceManifest, batch: _Batch, tally: _Tally) -> None:
+    keys = [record.key for record in batch.records]
+    now, seen_counts = ctx.now(), _tracks_absence(ctx, manifest)
+
+    def prepare() -> tuple[LandingPlan, Write | None]:
+        plan = plan_landing(batch.records, stored_versions(ctx.store, keys), manifest=manifest.key)
+        refused = [*batch.refused, *(_ambiguous(ctx, manifest, record) for record in plan.ambiguous)]
+
+        def write(session: ClientSession, _order: int) -> None:
+            write_landed(ctx.store, session, manifest, plan, at=now)
+            if seen_counts:
+                mark_seen(ctx.store, session, manifest, plan)
+            set_aside(ctx.store, session, refused, at=now)
+
+        return plan, write if plan.new or plan.changed or refused or seen_counts else None
+
+    plan = ctx.store.commit_plan(ctx.npo.npo_id, prepare)
+    tally.add(plan, len(batch.refused))
+    tally.cursor = _latest(tally.cursor, batch.records)
+
+
+def _ambiguous(ctx: RunContext, manifest: ResourceManifest, record: Incoming) -> Quarantined:
+    reason = Reason(
+        "duplicate_id",
+        "the same id came with other content in one extraction and no time tells which is newer; "
+        "the first read was kept",
+    )
+    return Quarantined(
+        ctx.npo.npo_id,
+        manifest.resource,
+        record.external_id,
+        STAGE,
+        (reason,),
+        record.payload,
+        record.raw_ref,
+    )
+
+
+def _latest(cursor: datetime | None, records: list[Incoming]) -> datetime | None:
+    """Return the latest change, never ahead of our clock: one wrong stamp must not hide what follows."""
+    known = [min(record.cursor, record.fetched_at) for record in records if record.cursor is not None]
+    return max([*known, *([cursor] if cursor else [])], default=None)
+
+
+def _tracks_absence(ctx: RunContext, manifest: ResourceManifest) -> bool:
+    """Tell whether a record missing from this extraction is gone: a full list of a snapshot source."""
+    deletes = ctx.connector.manifest.resource(_resource(manifest)).deletes
+    return deletes.mode == "snapshot" and manifest.since is None and manifest.moves_checkpoint
+
+
+def _finish(ctx: RunContext, manifest: ResourceManifest, tally: _Tally) -> None:
+    """Withdraw what a full list no longer holds and move the checkpoint, in one transaction."""
+    npo_id, resource, now = ctx.npo.npo_id, manifest.resource, ctx.now()
+    read_at = datetime.fromisoformat(manifest.started_at)
+
+    def prepare() -> tuple[int, Write | None]:
+        before = read_checkpoint(ctx.store, npo_id, resource)
+        # A cleared task may land an old list again: what came after it is not gone.
+        absent = 0 if before.is_newer_than(read_at) else _absent(ctx, manifest)
+        after = before.advanced(tally.cursor, digest=manifest.digest, manifest=manifest.key, read_at=read_at)
+
+        def write(session: ClientSession, _order: int) -> None:
+            if absent:
+                withdraw_unseen(ctx.store, session, manifest, at=now)
+            write_checkpoint(ctx.store, session, npo_id, resource, checkpoint=after, at=now)
+
+        return absent, write if manifest.moves_checkpoint else None
+
+    tally.counts["withdrawn"] = ctx.store.commit_plan(npo_id, prepare)
+
+
+def _absent(ctx: RunContext, manifest: ResourceManifest) -> int:
+    """Return how many known records a full list no longer holds.
+
+    Raises:
+        DataQualityError: More than ``deletes.max_share`` of them: an empty or cut-off list is
+            likelier than that.
+    """
+    if not _tracks_absence(ctx, manifest):
+        return 0
+    absent, known = unseen(ctx.store, manifest)
+    limit = ctx.connector.manifest.resource(_resource(manifest)).deletes.max_share
+    if known and absent / known > limit:
+        raise DataQualityError(
+            f"the list of {manifest.resource} would withdraw {absent} of {known} known records, more than "
+            f"max_share {limit:.0%}: nothing was withdrawn and the checkpoint stays. If the partner really "
+            "removed them, raise deletes.max_share for one run",
+            subject=ctx.npo.npo_id,
+            stage=STAGE,
+        )
+    return absent

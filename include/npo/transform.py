@@ -1,0 +1,183 @@
+"""Transform: valid records become canonical entities, versions and outbox events, one transaction a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from include.errors import RecordError
+from include.events.envelope import MAX_EVENT_BYTES, Event
+from include.npo.canonical import AssignmentStatus
+from include.npo.entity_plan import Entity, Known, to_entity, to_event
+from include.quality.gate import Reason, run_suite
+from include.quality.quarantine import Quarantined, open_count, release, set_aside
+from include.storage.documents import RawState
+from include.storage.entities import known_entities, write_entities
+from include.storage.outbox import OutboxEntry, add_to_outbox
+from include.storage.raw import PendingRecord, move_state, next_pending, quarantine_raw
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import pandas as pd
+    from pymongo.client_session import ClientSession
+
+    from include.connectors.protocol import Resource
+    from include.npo.context import RunContext, RunRef
+    from include.storage.mongo import Write
+
+STAGE = "transform"
+
+
+@dataclass(slots=True)
+class _Batch:
+    """A batch on its way: records with their entity, and records that have none, with the reasons."""
+
+    good: list[tuple[PendingRecord, Entity]] = field(default_factory=list)
+    bad: list[tuple[PendingRecord, tuple[Reason, ...]]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """What one batch changes in the store."""
+
+    batch: _Batch
+    entities: list[Entity]
+    known: dict[str, Known]
+    outbox: list[OutboxEntry]
+    at: datetime
+
+
+def transform(ctx: RunContext, ref: RunRef) -> RunRef:
+    """Transform everything valid and not yet transformed, whichever run landed it.
+
+    Raises:
+        DataQualityError: The canonical suite refused a batch; it stays valid, nothing is published.
+        TransientError: Store or landing zone did not answer.
+    """
+    counts = {"entities": 0, "events": 0, "unchanged": 0, "quarantined": 0}
+    for resource in ctx.resources:
+        while found := ctx.store.commit_plan(ctx.npo.npo_id, partial(_prepare, ctx, resource)):
+            for what, number in found.items():
+                counts[what] += number
+            ctx.progress(f"{resource}: {counts['entities']} entities, {counts['events']} events so far")
+    return ref.counted(STAGE, counts)
+
+
+def _prepare(ctx: RunContext, resource: Resource) -> tuple[dict[str, int] | None, Write | None]:
+    """Map the next batch and compare it with what is known; return counts and the write."""
+    records = next_pending(ctx.store, ctx.npo.npo_id, resource, RawState.VALID, limit=ctx.settings.batch_size)
+    if not records:
+        return None, None
+    batch = _gated(ctx, resource, _mapped(ctx, resource, records))
+    known = known_entities(ctx.store, resource, [entity.id for _, entity in batch.good])
+    changed = [
+        (record, entity)
+        for record, entity in batch.good
+        if entity.id not in known or known[entity.id].content_hash != entity.content_hash
+    ]
+    now = ctx.now()
+    outbox = [_outbox_entry(ctx, resource, record, entity, known, now) for record, entity in changed]
+    changes = _Changes(batch, [entity for _, entity in changed], known, outbox, now)
+    counts = {
+        "entities": len(changed),
+        "events": len(outbox),
+        "unchanged": len(batch.good) - len(changed),
+        "quarantined": len(batch.bad),
+    }
+    return counts, partial(_write, ctx, resource, changes)
+
+
+def _mapped(ctx: RunContext, resource: Resource, records: list[PendingRecord]) -> _Batch:
+    version = ctx.connector.manifest.resource(resource).mapping.version
+    batch = _Batch()
+    for record in records:
+        try:
+            mapped = ctx.connector.to_platform(resource, orjson.loads(record.payload))
+            entity = to_entity(ctx.npo.npo_id, resource, record, mapped, mapping_version=version)
+        except RecordError as error:
+            batch.bad.append((record, (Reason(error.code, error.message),)))
+        else:
+            batch.good.append((record, entity))
+    return batch
+
+
+def _gated(ctx: RunContext, resource: Resource, batch: _Batch) -> _Batch:
+    """Run the canonical suite; rows it refuses change sides."""
+    if not batch.good:
+        return batch
+    result = run_suite(f"npo_canonical_{resource}", _frame(resource, [entity for _, entity in batch.good]))
+    result.require_batch(subject=f"{ctx.npo.npo_id} {resource}", stage=STAGE)
+    good = [pair for at, pair in enumerate(batch.good) if at not in result.row_failures]
+    bad = [(batch.good[at][0], reasons) for at, reasons in result.row_failures.items()]
+    return _Batch(good, batch.bad + bad)
+
+
+def _frame(resource: Resource, entities: list[Entity]) -> pd.DataFrame:
+    import pandas as pd
+
+    def seconds(moments: list[datetime | None]) -> pd.Series[float]:
+        return pd.Series([moment.timestamp() if moment else None for moment in moments], dtype="float64")
+
+    unknown = AssignmentStatus.UNKNOWN.value
+    columns: dict[str, Any] = {
+        "entity_id": [entity.id for entity in entities],
+        "status_known": [entity.status != unknown for entity in entities],
+    }
+    if resource == "offerings":
+        schedules = [entity.content["schedule"] or {} for entity in entities]
+        columns["starts_at"] = seconds([schedule.get("starts_at") for schedule in schedules])
+        columns["ends_at"] = seconds([schedule.get("ends_at") for schedule in schedules])
+    else:
+        columns["percent"] = pd.Series([entity.percent for entity in entities], dtype="float64")
+        columns["started_at"] = seconds([entity.content["started_at"] for entity in entities])
+        columns["completed_at"] = seconds([entity.content["completed_at"] for entity in entities])
+    return pd.DataFrame(columns)
+
+
+def _outbox_entry(
+    ctx: RunContext,
+    resource: Resource,
+    record: PendingRecord,
+    entity: Entity,
+    known: dict[str, Known],
+    now: datetime,
+) -> OutboxEntry:
+    event = to_event(ctx.npo.npo_id, resource, record, entity, before=known.get(entity.id), recorded_at=now)
+    body = event.to_json()
+    if len(body) > MAX_EVENT_BYTES:
+        body = _by_reference(ctx, event).to_json()
+    return OutboxEntry(event.id, event.type, event.partition_key, event.sequence, body)
+
+
+def _by_reference(ctx: RunContext, event: Event) -> Event:
+    """Put data too large to travel into S3 under the event's id, before the event is committed."""
+    key = f"events/{event.npo_id}/{event.id}.json.gz"
+    ctx.landing.put(key, orjson.dumps(event.data, option=orjson.OPT_UTC_Z), compress=True)
+    return replace(event, data_ref=f"s3://{ctx.settings.landing_bucket}/{key}")
+
+
+def _write(
+    ctx: RunContext, resource: Resource, changes: _Changes, session: ClientSession, order: int
+) -> None:
+    npo_id, at = ctx.npo.npo_id, changes.at
+    version = ctx.connector.manifest.resource(resource).mapping.version
+    good = [record for record, _ in changes.batch.good]
+    bad = changes.batch.bad
+    write_entities(ctx.store, session, resource, changes.entities, changes.known, at=at)
+    add_to_outbox(ctx.store, session, npo_id, changes.outbox, order=order, at=at)
+    move_state(ctx.store, session, good, to=RawState.TRANSFORMED, mapping_version=version)
+    quarantine_raw(ctx.store, session, [record.key for record, _ in bad])
+    set_aside(ctx.store, session, [_quarantined(npo_id, resource, *entry) for entry in bad], at=at)
+    if open_count(ctx.store, npo_id, resource):
+        ids = [record.external_id for record in good]
+        release(ctx.store, session, npo_id, resource, external_ids=ids, at=at)
+
+
+def _quarantined(
+    npo_id: str, resource: Resource, record: PendingRecord, reasons: tuple[Reason, ...]
+) -> Quarantined:
+    return Quarantined(npo_id, resource, record.external_id, STAGE, reasons, record.payload, record.raw_ref)

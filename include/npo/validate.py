@@ -1,0 +1,125 @@
+"""Validate: landed records become valid, or go to quarantine with the reasons."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from include.connectors.expressions import getter
+from include.quality.gate import run_suite
+from include.quality.quarantine import Quarantined, set_aside
+from include.storage.documents import RawState
+from include.storage.raw import PendingRecord, move_state, next_pending, quarantine_raw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+    from pymongo.client_session import ClientSession
+
+    from include.connectors.protocol import Resource
+    from include.npo.context import RunContext, RunRef
+    from include.quality.gate import GateResult
+    from include.storage.mongo import Write
+
+    Probe = Callable[[Any], dict[str, Any]]
+
+STAGE = "validate"
+
+# What the platform cannot do without; the suites 'npo_offerings' and 'npo_assignments' look at these.
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "offerings": ("name",),
+    "assignments": ("status", "offering_external_id"),
+}
+
+
+def validate(ctx: RunContext, ref: RunRef) -> RunRef:
+    """Validate everything landed and not yet looked at, whichever run landed it.
+
+    Raises:
+        DataQualityError: A batch expectation failed; the batch stays landed.
+        TransientError: The store did not answer.
+    """
+    counts = {"valid": 0, "quarantined": 0}
+    for resource in ctx.resources:
+        probe = _probe(ctx, resource)
+        while found := ctx.store.commit_plan(ctx.npo.npo_id, partial(_prepare, ctx, resource, probe)):
+            counts["valid"] += found[0]
+            counts["quarantined"] += found[1]
+            ctx.progress(f"{resource}: {counts['valid']} valid, {counts['quarantined']} quarantined so far")
+    return ref.counted(STAGE, counts)
+
+
+def _prepare(
+    ctx: RunContext, resource: Resource, probe: Probe
+) -> tuple[tuple[int, int] | None, Write | None]:
+    """Look at the next batch; return how many are valid and quarantined, and the write that says so."""
+    batch = next_pending(ctx.store, ctx.npo.npo_id, resource, RawState.LANDED, limit=ctx.settings.batch_size)
+    if not batch:
+        return None, None
+    result = run_suite(f"npo_{resource}", _frame(ctx, batch, probe))
+    result.require_batch(subject=f"{ctx.npo.npo_id} {resource}", stage=STAGE)
+    good = [record for at, record in enumerate(batch) if at not in result.row_failures]
+    bad = _refused(ctx, resource, batch, result)
+    now = ctx.now()
+
+    def write(session: ClientSession, _order: int) -> None:
+        move_state(ctx.store, session, good, to=RawState.VALID)
+        quarantine_raw(ctx.store, session, [batch[at].key for at in result.row_failures])
+        set_aside(ctx.store, session, bad, at=now)
+
+    return (len(good), len(bad)), write
+
+
+def _probe(ctx: RunContext, resource: Resource) -> Probe:
+    """Return a function that reads the required fields' source values, uncast, from a record."""
+    fields = ctx.connector.manifest.resource(resource).mapping.fields
+    readers: dict[str, Callable[[Any], Any]] = {}
+    for name in REQUIRED[resource]:
+        spec = fields.get(name)
+        if spec is None or spec.path is None or spec.default is not None:
+            readers[name] = lambda _record: "given"  # a constant, a concatenation or a default fills it
+        else:
+            readers[name] = getter(spec.path)
+    return lambda record: {name: read(record) for name, read in readers.items()}
+
+
+def _frame(ctx: RunContext, batch: list[PendingRecord], probe: Probe) -> pd.DataFrame:
+    import pandas as pd
+
+    now = ctx.now()
+    probed = [probe(orjson.loads(record.payload)) for record in batch]
+    columns: dict[str, Any] = {
+        "external_id": [record.external_id for record in batch],
+        "payload_bytes": [len(record.payload) for record in batch],
+        "cursor_ahead_seconds": pd.Series(
+            [(record.cursor - now).total_seconds() if record.cursor else None for record in batch],
+            dtype="float64",
+        ),
+    }
+    for name in probed[0]:
+        columns[name] = pd.Series([_blank_is_none(values[name]) for values in probed], dtype="object")
+    return pd.DataFrame(columns)
+
+
+def _blank_is_none(value: Any) -> Any:
+    return None if value is None or (isinstance(value, str) and not value.strip()) else True
+
+
+def _refused(
+    ctx: RunContext, resource: Resource, batch: list[PendingRecord], result: GateResult
+) -> list[Quarantined]:
+    return [
+        Quarantined(
+            ctx.npo.npo_id,
+            resource,
+            batch[at].external_id,
+            STAGE,
+            reasons,
+            batch[at].payload,
+            batch[at].raw_ref,
+        )
+        for at, reasons in result.row_failures.items()
+    ]

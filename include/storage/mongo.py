@@ -1,0 +1,199 @@
+"""The integration store: one accessor for MongoDB, its collections, indexes and transactions."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from include.errors import IntegrationError, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from pymongo import MongoClient
+    from pymongo.client_session import ClientSession
+    from pymongo.collection import Collection
+    from pymongo.database import Database
+
+    from include.settings import Settings
+
+    Write = Callable[[ClientSession, int], None]
+
+Document = dict[str, Any]
+Outcome = TypeVar("Outcome")
+MAX_PLANS = 20
+
+
+class FenceMovedError(IntegrationError):
+    """Another run committed for the same NPO since this one looked: look again and plan anew."""
+
+
+class IntegrationStore:
+    """MongoDB as the pipelines use it. Cheap to make: connects on first use.
+
+    Collections:
+        npo_raw: one document a partner record, payload as JSON text, with its processing state.
+        npo_checkpoint: one document an (NPO, resource): how far the source has been read.
+        npo_offering, npo_assignment: the current canonical entity.
+        npo_version: superseded versions of entities.
+        quarantine: records set aside, with reasons and evidence.
+        outbox: events committed with the entities they tell of, until SNS has them.
+        npo_run: what each stage of each run did (counts only).
+        npo_fence: one counter an NPO; every commit for that NPO moves it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def client(self) -> MongoClient[Document]:
+        """Return the client, connected lazily by pymongo."""
+        from pymongo import MongoClient
+
+        return MongoClient(
+            self._settings.mongo_uri.get_secret_value(),
+            tz_aware=True,
+            serverSelectionTimeoutMS=10_000,
+            connectTimeoutMS=10_000,
+            socketTimeoutMS=120_000,
+            appname="spotlight-pipelines",
+        )
+
+    @cached_property
+    def database(self) -> Database[Document]:
+        """Return the database, majority-committed reads and writes."""
+        from pymongo.read_concern import ReadConcern
+        from pymongo.write_concern import WriteConcern
+
+        return self.client.get_database(
+            self._settings.mongo_database,
+            read_concern=ReadConcern("majority"),
+            write_concern=WriteConcern("majority", j=True),
+        )
+
+    def __getitem__(self, collection: str) -> Collection[Document]:
+        """Return a collection by name."""
+        return self.database[collection]
+
+    def prepare(self) -> None:
+        """Create collections and indexes; harmless when they are there."""
+        from pymongo import ASCENDING, IndexModel
+
+        existing = set(self.database.list_collection_names())
+        for name, keys, options in _INDEXES:
+            if name not in existing:
+                self._create_collection(name)
+                existing.add(name)
+            if keys:
+                self[name].create_indexes([IndexModel([(key, ASCENDING) for key in keys], **options)])
+
+    def _create_collection(self, name: str) -> None:
+        from pymongo.errors import CollectionInvalid
+
+        with suppress(CollectionInvalid):  # another process was faster
+            self.database.create_collection(name)
+
+    def fence(self, npo_id: str) -> int:
+        """Return the NPO's commit counter; read it before planning a commit."""
+        found = self["npo_fence"].find_one({"_id": npo_id})
+        return int(found["value"]) if found else 0
+
+    def commit(self, npo_id: str, seen: int, write: Write) -> int:
+        """Run ``write(session, order)`` in one transaction if nobody committed since ``seen``.
+
+        Whatever was read after ``fence`` gave ``seen`` is still true when the transaction commits, so
+        two runs of one NPO, or one run twice, cannot both apply the same plan.
+
+        Returns:
+            The new counter, which is also the ``order`` that ``write`` was given.
+
+        Raises:
+            FenceMovedError: Somebody else committed in between; nothing was written.
+            TransientError: The store cannot be reached or refused for the moment.
+        """
+        from pymongo.errors import DuplicateKeyError, PyMongoError
+
+        def body(session: ClientSession) -> int:
+            try:
+                moved = self["npo_fence"].update_one(
+                    {"_id": npo_id, "value": seen} if seen else {"_id": npo_id, "value": {"$exists": False}},
+                    {"$set": {"value": seen + 1}},
+                    upsert=not seen,
+                    session=session,
+                )
+            except DuplicateKeyError as error:
+                raise FenceMovedError("another run committed first", subject=npo_id) from error
+            if not moved.matched_count and moved.upserted_id is None:
+                raise FenceMovedError("another run committed first", subject=npo_id)
+            write(session, seen + 1)
+            return seen + 1
+
+        try:
+            with self.client.start_session() as session:
+                return int(session.with_transaction(body))
+        except PyMongoError as error:
+            raise unavailable(error, subject=npo_id) from error
+
+    def commit_plan(self, npo_id: str, prepare: Callable[[], tuple[Outcome, Write | None]]) -> Outcome:
+        """Look, plan and commit; if somebody committed in between, look and plan again.
+
+        Args:
+            npo_id: Whose fence guards the commit.
+            prepare: Reads the store and returns what it found out and the write to commit, or ``None``
+                when there is nothing to write. Called anew for every try.
+
+        Raises:
+            TransientError: The store did not answer, or others kept committing.
+        """
+        for _ in range(MAX_PLANS):
+            seen = self.fence(npo_id)
+            outcome, write = prepare()
+            if write is None:
+                return outcome
+            try:
+                self.commit(npo_id, seen, write)
+            except FenceMovedError:
+                continue
+            return outcome
+        raise TransientError(
+            f"{MAX_PLANS} times another run of this NPO committed first; nothing of this batch was "
+            "committed, it is tried again",
+            subject=npo_id,
+        )
+
+    def close(self) -> None:
+        """Close the client if it was opened."""
+        if "client" in self.__dict__:
+            self.client.close()
+
+
+def unavailable(error: Exception, *, subject: str = "") -> TransientError:
+    """Return the taxonomy's word for a store that did not answer as it should."""
+    return TransientError(
+        f"integration store: {type(error).__name__}; nothing of this batch was committed; "
+        "it is tried again, look at MongoDB if it stays",
+        subject=subject,
+    )
+
+
+_INDEXES: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...] = (
+    # Partial: only what is still to be done is in the index, so it stays small however much is kept.
+    (
+        "npo_raw",
+        ("npo_id", "resource", "state", "_id"),
+        {"name": "pending", "partialFilterExpression": {"pending": True}},
+    ),
+    ("npo_checkpoint", (), {}),
+    ("npo_offering", ("npo_id", "external_id"), {"name": "by_external_id"}),
+    ("npo_assignment", ("npo_id", "external_id"), {"name": "by_external_id"}),
+    ("npo_version", ("entity_id", "version"), {"name": "by_entity"}),
+    ("quarantine", ("npo_id", "state", "resource"), {"name": "by_state"}),
+    (
+        "outbox",
+        ("npo_id", "order", "_id"),
+        {"name": "pending", "partialFilterExpression": {"pending": True}},
+    ),
+    ("npo_run", ("npo_id", "started_at"), {"name": "by_npo"}),
+    ("npo_fence", (), {}),
+)

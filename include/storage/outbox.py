@@ -1,0 +1,90 @@
+"""The outbox: events committed together with what they tell of, until the event stream has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from pymongo.client_session import ClientSession
+
+    from include.storage.mongo import IntegrationStore
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """One event that waits: ``body`` is the CloudEvent as JSON bytes."""
+
+    id: str
+    type: str
+    partition_key: str
+    sequence: int
+    body: bytes
+
+
+def add_to_outbox(
+    store: IntegrationStore,
+    session: ClientSession,
+    npo_id: str,
+    entries: Sequence[OutboxEntry],
+    *,
+    order: int,
+    at: datetime,
+) -> None:
+    """Add events inside the transaction of their entities; ``order`` is the commit's place in time."""
+    if entries:
+        store["outbox"].insert_many(
+            [
+                {
+                    "_id": entry.id,
+                    "npo_id": npo_id,
+                    "type": entry.type,
+                    "partition_key": entry.partition_key,
+                    "sequence": entry.sequence,
+                    "body": entry.body.decode(),
+                    "order": order,
+                    "created_at": at,
+                    "pending": True,
+                }
+                for entry in entries
+            ],
+            ordered=False,
+            session=session,
+        )
+
+
+def next_events(store: IntegrationStore, npo_id: str, *, limit: int) -> list[OutboxEntry]:
+    """Return the next events of an NPO, in the order they were committed."""
+    found = (
+        store["outbox"]
+        .find({"pending": True, "npo_id": npo_id}, {"npo_id": 0, "created_at": 0})
+        .sort([("order", 1), ("_id", 1)])
+        .limit(limit)
+    )
+    return [
+        OutboxEntry(doc["_id"], doc["type"], doc["partition_key"], doc["sequence"], doc["body"].encode())
+        for doc in found
+    ]
+
+
+def mark_published(store: IntegrationStore, ids: Sequence[str], *, at: datetime) -> None:
+    """Take events off the list of what waits: the event stream has them."""
+    if ids:
+        store["outbox"].update_many(
+            {"_id": {"$in": list(ids)}}, {"$set": {"published_at": at}, "$unset": {"pending": ""}}
+        )
+
+
+def refuse(store: IntegrationStore, event_id: str, reason: str, *, at: datetime) -> None:
+    """Set aside an event that breaks its schema: kept with the reason, not sent."""
+    store["outbox"].update_one(
+        {"_id": event_id}, {"$set": {"refused_at": at, "refused": reason}, "$unset": {"pending": ""}}
+    )
+
+
+def waiting(store: IntegrationStore, npo_id: str) -> int:
+    """Return how many events of an NPO wait."""
+    return store["outbox"].count_documents({"pending": True, "npo_id": npo_id})

@@ -1,0 +1,204 @@
+"""Raw records in the store: what landing reads and writes of ``npo_raw``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from include.npo.landing_plan import Stored
+from include.storage.documents import RawState, raw_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from pymongo.client_session import ClientSession
+
+    from include.npo.landing_plan import Incoming, LandingPlan
+    from include.storage.landing import ResourceManifest
+    from include.storage.mongo import IntegrationStore
+
+_VERSION_FIELDS = {"content_hash": 1, "cursor": 1, "fetched_at": 1, "deleted_upstream": 1, "manifest": 1}
+
+
+def stored_versions(store: IntegrationStore, keys: Sequence[str]) -> dict[str, Stored]:
+    """Return what the store holds of these keys, one query."""
+    found = store["npo_raw"].find({"_id": {"$in": list(keys)}}, _VERSION_FIELDS)
+    return {
+        doc["_id"]: Stored(
+            doc["content_hash"], doc["cursor"], doc["fetched_at"], doc["deleted_upstream"], doc["manifest"]
+        )
+        for doc in found
+    }
+
+
+def write_landed(
+    store: IntegrationStore,
+    session: ClientSession,
+    manifest: ResourceManifest,
+    plan: LandingPlan,
+    *,
+    at: datetime,
+) -> None:
+    """Write a landing plan: new records inserted, changed ones replaced."""
+    from pymongo import ReplaceOne
+
+    raw = store["npo_raw"]
+    if plan.new:
+        raw.insert_many(
+            [_document(manifest, record, at) for record in plan.new], ordered=False, session=session
+        )
+    if plan.changed:
+        raw.bulk_write(
+            [ReplaceOne({"_id": record.key}, _document(manifest, record, at)) for record in plan.changed],
+            ordered=False,
+            session=session,
+        )
+
+
+def mark_seen(
+    store: IntegrationStore, session: ClientSession, manifest: ResourceManifest, plan: LandingPlan
+) -> None:
+    """Note that this extraction held the records that did not change; the others say so already."""
+    keys = [*plan.unchanged, *plan.stale, *(record.key for record in plan.ambiguous)]
+    if keys:
+        store["npo_raw"].update_many(
+            {"_id": {"$in": keys}}, {"$set": {"seen": manifest.key}}, session=session
+        )
+
+
+def _document(manifest: ResourceManifest, record: Incoming, at: datetime) -> dict[str, Any]:
+    return {
+        "_id": record.key,
+        "npo_id": manifest.npo_id,
+        "resource": manifest.resource,
+        "external_id": record.external_id,
+        "payload": record.payload,
+        "content_hash": record.content_hash,
+        "cursor": record.cursor,
+        "fetched_at": record.fetched_at,
+        "deleted_upstream": record.deleted,
+        "raw_ref": record.raw_ref,
+        "run_id": manifest.run_id,
+        "manifest": manifest.key,
+        "seen": manifest.key,
+        "landed_at": at,
+        "state": RawState.LANDED.value,
+        "pending": True,
+        "attempt": 0,
+    }
+
+
+def unseen(store: IntegrationStore, manifest: ResourceManifest) -> tuple[int, int]:
+    """Return how many live records this extraction did not hold, and how many there are."""
+    live = _live(manifest)
+    raw = store["npo_raw"]
+    return raw.count_documents(live | {"seen": {"$ne": manifest.key}}), raw.count_documents(live)
+
+
+def withdraw_unseen(
+    store: IntegrationStore, session: ClientSession, manifest: ResourceManifest, *, at: datetime
+) -> None:
+    """Mark the live records this extraction did not hold as deleted upstream, to be processed again."""
+    store["npo_raw"].update_many(
+        _live(manifest) | {"seen": {"$ne": manifest.key}},
+        {
+            "$set": {
+                "deleted_upstream": True,
+                "state": RawState.LANDED.value,
+                "pending": True,
+                "landed_at": at,
+            }
+        },
+        session=session,
+    )
+
+
+def _live(manifest: ResourceManifest) -> dict[str, Any]:
+    first = raw_key(manifest.npo_id, manifest.resource, "")
+    # '}' follows '|' in ASCII: the range holds every key that begins with the prefix.
+    return {"_id": {"$gte": first, "$lt": f"{first[:-1]}}}"}, "deleted_upstream": False}
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRecord:
+    """A record that waits for a stage; ``payload`` is its JSON text."""
+
+    key: str
+    external_id: str
+    payload: str
+    content_hash: str
+    cursor: datetime | None
+    fetched_at: datetime
+    deleted: bool
+    raw_ref: str
+    run_id: str
+
+
+def next_pending(
+    store: IntegrationStore,
+    npo_id: str,
+    resource: str,
+    state: RawState,
+    *,
+    limit: int,
+) -> list[PendingRecord]:
+    """Return the first records that wait in a state, in key order."""
+    found = (
+        store["npo_raw"]
+        .find(
+            {"pending": True, "npo_id": npo_id, "resource": resource, "state": state.value},
+        )
+        .sort("_id", 1)
+        .limit(limit)
+    )
+    return [
+        PendingRecord(
+            doc["_id"],
+            doc["external_id"],
+            doc["payload"],
+            doc["content_hash"],
+            doc["cursor"],
+            doc["fetched_at"],
+            doc["deleted_upstream"],
+            doc["raw_ref"],
+            doc["run_id"],
+        )
+        for doc in found
+    ]
+
+
+def move_state(
+    store: IntegrationStore,
+    session: ClientSession,
+    records: Sequence[PendingRecord],
+    *,
+    to: RawState,
+    mapping_version: int | None = None,
+) -> None:
+    """Move records to their next state; the last state takes them off the list of what waits."""
+    if not records:
+        return
+    change: dict[str, Any] = {"$set": {"state": to.value}}
+    if to is RawState.TRANSFORMED:
+        change = {
+            "$set": {"state": to.value, "mapping_version": mapping_version},
+            "$unset": {"pending": ""},
+        }
+    store["npo_raw"].update_many(
+        {"_id": {"$in": [record.key for record in records]}}, change, session=session
+    )
+
+
+def quarantine_raw(store: IntegrationStore, session: ClientSession, keys: Sequence[str]) -> None:
+    """Mark records as quarantined: they wait for a person, not for a stage."""
+    if keys:
+        store["npo_raw"].update_many(
+            {"_id": {"$in": list(keys)}},
+            {
+                "$set": {"state": RawState.QUARANTINED.value},
+                "$unset": {"pending": ""},
+                "$inc": {"attempt": 1},
+            },
+            session=session,
+        )
