@@ -54,7 +54,16 @@ class RateLimitedError(TransientError):
 
 
 class ConfigurationError(IntegrationError):
-    """Set-up is wrong (credential refused, unknown path, bad manifest): do not retry, alert the owner."""
+    """Set-up is wrong (credential refused, unknown path, bad manifest): do not retry, alert the owner.
+
+    Args:
+        pauses: Whether the partner refused the set-up, so that asking again before a person has looked
+            would only annoy: the integration is then paused.
+    """
+
+    def __init__(self, message: str, *, pauses: bool = False, subject: str = "", stage: str = "") -> None:
+        super().__init__(message, subject=subject, stage=stage)
+        self.pauses = pauses
 
 
 class DataQualityError(IntegrationError):
