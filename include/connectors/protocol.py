@@ -63,8 +63,11 @@ class Connector(Protocol):
         """
         ...
 
-    def records(self, resource: Resource, body: bytes) -> list[Any]:
-        """Return the records of a landed page body: the same list ``pages`` gave."""
+    def records(self, resource: Resource, body: bytes, content_type: str = "") -> list[Any]:
+        """Return the records of a landed page body: the same list ``pages`` gave.
+
+        ``content_type`` is needed only where a body is not UTF-8 and its header says what it is.
+        """
         ...
 
     def external_id(self, resource: Resource, record: Any) -> str:

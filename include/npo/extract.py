@@ -14,6 +14,8 @@ from uuid import uuid4
 
 from include.connectors.protocol import Window
 from include.npo.context import RunRef
+from include.npo.land import tracks_absence
+from include.npo.novelty import holds_news
 from include.storage import landing
 from include.storage.checkpoint import read_checkpoint
 from include.storage.documents import content_digest, merge_digests
@@ -55,10 +57,12 @@ def extract(ctx: RunContext) -> RunRef | None:
             manifests += _landed_in(ctx, resource, ctx.backfill)
             continue
         checkpoint = read_checkpoint(ctx.store, ctx.npo.npo_id, resource)
-        manifest = _extract_resource(ctx, resource, checkpoint)
+        manifest, news = _extract_resource(ctx, resource, checkpoint)
         counts["pages"] += len(manifest.pages)
         counts["records"] += manifest.records
-        if ctx.backfill or manifest.digest != checkpoint.digest:
+        # A full list of a snapshot source is news also when a record is missing from it.
+        news = news or tracks_absence(ctx.connector.manifest.resource(resource), manifest)
+        if news and (ctx.backfill or manifest.digest != checkpoint.digest):
             manifests.append(manifest.key)
     if not manifests and not has_pending(ctx.store, ctx.npo.npo_id):
         ctx.progress(f"nothing new in {counts['records']} records, nothing pending")
@@ -87,9 +91,10 @@ def _filters_by_time(ctx: RunContext, resource: Resource) -> bool:
 
 def _extract_resource(
     ctx: RunContext, resource: Resource, checkpoint: Checkpoint
-) -> landing.ResourceManifest:
+) -> tuple[landing.ResourceManifest, bool]:
+    """Land one resource; return its manifest and whether it holds a record the store does not know."""
     attempt = _new_attempt(ctx, resource, window_of(ctx, resource, checkpoint))
-    pages, digest = _land_pages(ctx, attempt)
+    pages, digest, news = _land_pages(ctx, attempt)
     window = attempt.window
     manifest = landing.ResourceManifest(
         npo_id=ctx.npo.npo_id,
@@ -107,7 +112,7 @@ def _extract_resource(
     )
     ctx.landing.put_manifest(manifest)
     ctx.progress(f"{resource}: {manifest.records} records in {len(pages)} pages landed")
-    return manifest
+    return manifest, news
 
 
 def _new_attempt(ctx: RunContext, resource: Resource, window: Window) -> _Attempt:
@@ -117,10 +122,10 @@ def _new_attempt(ctx: RunContext, resource: Resource, window: Window) -> _Attemp
     return _Attempt(resource, prefix, attempt, now.isoformat(), window)
 
 
-def _land_pages(ctx: RunContext, attempt: _Attempt) -> tuple[list[landing.LandedPage], str]:
+def _land_pages(ctx: RunContext, attempt: _Attempt) -> tuple[list[landing.LandedPage], str, bool]:
     """Stream pages to S3 while the next is being fetched; at most a few are held in memory."""
     landed: list[landing.LandedPage] = []
-    digest = 0
+    digest, news = 0, False
     waiting: deque[Future[None]] = deque()
     with ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="landing") as uploads:
         for page in ctx.connector.pages(attempt.resource, attempt.window):
@@ -128,13 +133,14 @@ def _land_pages(ctx: RunContext, attempt: _Attempt) -> tuple[list[landing.Landed
             waiting.append(uploads.submit(ctx.landing.put, entry.key, page.body, compress=True))
             landed.append(entry)
             digest = merge_digests(digest, (content_digest(record) for record in page.records))
+            news = news or holds_news(ctx, attempt.resource, page.records)
             while len(waiting) > UPLOADS_AT_ONCE:
                 waiting.popleft().result()
             if page.number % PROGRESS_EVERY_PAGES == 0:
                 ctx.progress(f"{attempt.resource}: {page.number} pages read")
         for upload in waiting:
             upload.result()
-    return landed, f"{digest:032x}"
+    return landed, f"{digest:032x}", news
 
 
 def _landed(attempt: _Attempt, page: Page) -> landing.LandedPage:

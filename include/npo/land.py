@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pymongo.client_session import ClientSession
 
+    from include.connectors.manifest import ResourceSpec
     from include.connectors.protocol import Resource
     from include.npo.context import RunContext, RunRef
     from include.storage.landing import LandedPage, ResourceManifest
@@ -105,6 +106,10 @@ def _resource(manifest: ResourceManifest) -> Resource:
     return "offerings" if manifest.resource == "offerings" else "assignments"
 
 
+def _spec(ctx: RunContext, manifest: ResourceManifest) -> ResourceSpec:
+    return ctx.connector.manifest.resource(_resource(manifest))
+
+
 def _take(
     ctx: RunContext, manifest: ResourceManifest, batch: _Batch, page: LandedPage, position: int, record: Any
 ) -> None:
@@ -112,13 +117,14 @@ def _take(
     resource = _resource(manifest)
     payload = canonical_json(record)
     raw_ref = f"{page.key}#{position}"
+    external_id: str | None = None
     try:
         external_id = ctx.connector.external_id(resource, record)
         cursor = ctx.connector.cursor(resource, record)
     except RecordError as error:
         reason = Reason(error.code, error.message)
         batch.refused.append(
-            Quarantined(ctx.npo.npo_id, resource, None, STAGE, (reason,), payload.decode(), raw_ref)
+            Quarantined(ctx.npo.npo_id, resource, external_id, STAGE, (reason,), payload.decode(), raw_ref)
         )
         return
     if _outside(manifest, cursor):
@@ -166,7 +172,8 @@ def _guard(ctx: RunContext, manifest: ResourceManifest, batch: _Batch) -> None:
 
 def _commit_batch(ctx: RunContext, manifest: ResourceManifest, batch: _Batch, tally: _Tally) -> None:
     keys = [record.key for record in batch.records]
-    now, seen_counts = ctx.now(), _tracks_absence(ctx, manifest)
+    now = ctx.now()
+    seen_counts = tracks_absence(_spec(ctx, manifest), manifest)
 
     def prepare() -> tuple[LandingPlan, Write | None]:
         plan = plan_landing(batch.records, stored_versions(ctx.store, keys), manifest=manifest.key)
@@ -208,10 +215,9 @@ def _latest(cursor: datetime | None, records: list[Incoming]) -> datetime | None
     return max([*known, *([cursor] if cursor else [])], default=None)
 
 
-def _tracks_absence(ctx: RunContext, manifest: ResourceManifest) -> bool:
+def tracks_absence(spec: ResourceSpec, manifest: ResourceManifest) -> bool:
     """Tell whether a record missing from this extraction is gone: a full list of a snapshot source."""
-    deletes = ctx.connector.manifest.resource(_resource(manifest)).deletes
-    return deletes.mode == "snapshot" and manifest.since is None and manifest.moves_checkpoint
+    return spec.deletes.mode == "snapshot" and manifest.since is None and manifest.moves_checkpoint
 
 
 def _finish(ctx: RunContext, manifest: ResourceManifest, tally: _Tally) -> None:
@@ -242,10 +248,11 @@ def _absent(ctx: RunContext, manifest: ResourceManifest) -> int:
         DataQualityError: More than ``deletes.max_share`` of them: an empty or cut-off list is
             likelier than that.
     """
-    if not _tracks_absence(ctx, manifest):
+    spec = _spec(ctx, manifest)
+    if not tracks_absence(spec, manifest):
         return 0
     absent, known = unseen(ctx.store, manifest)
-    limit = ctx.connector.manifest.resource(_resource(manifest)).deletes.max_share
+    limit = spec.deletes.max_share
     if known and absent / known > limit:
         raise DataQualityError(
             f"the list of {manifest.resource} would withdraw {absent} of {known} known records, more than "

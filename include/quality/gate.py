@@ -12,6 +12,7 @@ Suites are plain GX JSON in ``suites/``. Each expectation says in its ``meta`` w
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -126,6 +127,8 @@ def _reason(config: Any) -> tuple[Reason, str]:
 def _context() -> Any:
     # Neither may call home, and a progress bar a batch would fill the task's log.
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    # It tells a dozen lines at start about itself; a task's log is for what the task did.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 

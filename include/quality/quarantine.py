@@ -38,7 +38,12 @@ class Quarantined:
     @property
     def key(self) -> str:
         """Return the document key: the same bad content is set aside once, however often it comes."""
-        return f"{self.npo_id}|{self.resource}|{content_hash([self.external_id, self.payload])}"
+        return quarantine_key(self.npo_id, self.resource, self.external_id, self.payload)
+
+
+def quarantine_key(npo_id: str, resource: str, external_id: str | None, payload: str) -> str:
+    """Return the key under which a record is set aside, if it is."""
+    return f"{npo_id}|{resource}|{content_hash([external_id, payload])}"
 
 
 def set_aside(

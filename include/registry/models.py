@@ -87,3 +87,11 @@ class Credential:
     login: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     extra: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenRow:
+    """A row that cannot become a DAG, and what is wrong with it in one line."""
+
+    npo_id: str
+    problem: str

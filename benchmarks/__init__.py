@@ -1,0 +1,1 @@
+"""Benchmarks: each prints one JSON line, a peer beside us in the same run."""

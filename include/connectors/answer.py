@@ -1,0 +1,151 @@
+"""One answer of a partner: its bytes, read once, and what can be wrong with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from email.message import Message
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+
+from include.errors import ConfigurationError, IntegrationError, TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+Fault = Literal["truncated", "html", "charset", "malformed"]
+
+_BOM = b"\xef\xbb\xbf"
+_ADVICE: dict[Fault, str] = {
+    "truncated": "an incomplete JSON answer; nothing of this page was kept; the next run reads it again",
+    "html": "an HTML page instead of JSON; check base_url and path, or whether the API sits behind a log-in "
+    "or maintenance page",
+    "charset": "text that is neither UTF-8 nor what its Content-Type declares; state client.charset in the "
+    "manifest",
+    "malformed": "something that is not JSON; check base_url and path",
+}
+_UNREAD = object()
+
+
+class NotJsonError(ValueError):
+    """A body is not JSON.
+
+    Args:
+        fault: What it is instead.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(_ADVICE[fault])
+        self.fault: Fault = fault
+
+    def as_failure(self, where: str, subject: str) -> IntegrationError:
+        """Return the failure of the taxonomy; only a cut-off answer is worth another try."""
+        kind = TransientError if self.fault == "truncated" else ConfigurationError
+        return kind(f"{where} gave {self}", subject=subject)
+
+
+def parse_body(body: bytes, content_type: str = "", charset: str | None = None) -> Any:
+    """Return the JSON value of a body.
+
+    JSON is UTF-8 whatever a header says (RFC 8259), so UTF-8 comes first, then the declared
+    charset, then ``charset``: a wrong declaration does no harm, and a right one is honoured.
+
+    Raises:
+        NotJsonError: With the kind of fault.
+    """
+    body = body.removeprefix(_BOM)
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        fault = _fault(body, error, content_type)
+    for name in (declared_charset(content_type), charset):
+        if name and fault in ("charset", "malformed"):
+            try:
+                return orjson.loads(body.decode(name).encode())
+            except (LookupError, UnicodeError, orjson.JSONDecodeError):
+                continue
+    raise NotJsonError(fault)
+
+
+def declared_charset(content_type: str) -> str | None:
+    """Return the charset a Content-Type header declares."""
+    message = Message()
+    message["Content-Type"] = content_type
+    return message.get_content_charset()
+
+
+def _fault(body: bytes, error: orjson.JSONDecodeError, content_type: str) -> Fault:
+    start = body.lstrip()[:1]
+    if start == b"<" or (start not in (b"{", b"[") and "html" in content_type.lower()):
+        return "html"
+    try:
+        text = body.decode()
+    except UnicodeDecodeError as bad:
+        cut = bad.reason == "unexpected end of data" and start in (b"{", b"[")
+        return "truncated" if cut else "charset"
+    if not start:
+        return "truncated"
+    cut = start in (b"{", b"[") and error.pos >= len(text)
+    return "truncated" if cut else "malformed"
+
+
+@dataclass(slots=True)
+class Answer:
+    """A complete answer. Has the attributes dlt's paginators and authenticators read of a response.
+
+    Attributes:
+        method: Of the request.
+        url: The address that answered, with its secrets: never shown, see ``shown_url``.
+        shown_url: The address without secrets.
+        status_code: HTTP status.
+        headers: Response headers, names in any case.
+        content: Decoded body.
+        request_body: Of the request, for telling one page from the next.
+        completed_at: When the last byte had come, UTC.
+        charset: The manifest's charset for bodies that are not UTF-8.
+        ignored: A rule of the manifest says there is nothing to read here.
+    """
+
+    method: str
+    url: str = field(repr=False)
+    shown_url: str
+    status_code: int
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
+    request_body: bytes | str | None = field(repr=False)
+    completed_at: datetime
+    charset: str | None = None
+    ignored: bool = False
+    _value: Any = field(default=_UNREAD, repr=False)
+
+    @property
+    def content_type(self) -> str:
+        """Return the Content-Type header, verbatim."""
+        return self.headers.get("Content-Type", "")
+
+    @property
+    def where(self) -> str:
+        """Return method and address for messages."""
+        return f"{self.method} {self.shown_url}"
+
+    @property
+    def links(self) -> dict[str, dict[str, str]]:
+        """Return the Link header by relation, as requests does."""
+        from requests.utils import parse_header_links
+
+        found = parse_header_links(self.headers.get("Link", "")) if self.headers.get("Link") else []
+        return {link.get("rel") or link.get("url", ""): link for link in found}
+
+    def json(self) -> Any:
+        """Return the body's value, parsed once.
+
+        Raises:
+            NotJsonError: It is not JSON.
+        """
+        if self._value is _UNREAD:
+            self._value = parse_body(self.content, self.content_type, self.charset)
+        return self._value
+
+    def raise_for_status(self) -> None:
+        """Do nothing: the session has judged the status before it hands an answer out."""

@@ -1,0 +1,147 @@
+"""The manifest's ``client`` section: authentication, pagination and time limits, in dlt's words."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from include.connectors.manifest_types import Headers, Part, as_typed
+from include.connectors.placeholders import Secret
+
+
+class BearerAuth(Part):
+    """A fixed token in the Authorization header."""
+
+    type: Literal["bearer"]
+    token: Secret
+
+
+class ApiKeyAuth(Part):
+    """A fixed key in a header or in the query."""
+
+    type: Literal["api_key"]
+    api_key: Secret
+    name: str = "Authorization"
+    location: Literal["header", "query"] = "header"
+
+
+class HttpBasicAuth(Part):
+    """User name and password."""
+
+    type: Literal["http_basic"]
+    username: str
+    password: Secret
+
+
+class OAuth2ClientCredentials(Part):
+    """A token fetched with client id and secret; ``access_token_url`` may be relative to base_url."""
+
+    type: Literal["oauth2_client_credentials"]
+    access_token_url: str
+    client_id: str
+    client_secret: Secret
+    access_token_request_data: dict[str, str] = Field(default_factory=dict)
+    default_token_expiration: Annotated[int, Field(ge=1)] = 3600
+
+
+Auth = Annotated[
+    BearerAuth | ApiKeyAuth | HttpBasicAuth | OAuth2ClientCredentials, Field(discriminator="type")
+]
+
+
+class SinglePagePaginator(Part):
+    """One answer holds everything."""
+
+    type: Literal["single_page"]
+
+
+class JsonLinkPaginator(Part):
+    """The address of the next page stands in the answer."""
+
+    type: Literal["json_link"]
+    next_url_path: str = "next"
+
+
+class HeaderLinkPaginator(Part):
+    """The address of the next page stands in the Link header."""
+
+    type: Literal["header_link"]
+    links_next_key: str = "next"
+
+
+class HeaderCursorPaginator(Part):
+    """A cursor stands in a header."""
+
+    type: Literal["header_cursor"]
+    cursor_key: str = "next"
+    cursor_param: str = "cursor"
+
+
+class CursorPaginator(Part):
+    """A cursor stands in the answer."""
+
+    type: Literal["cursor"]
+    cursor_path: str = "cursors.next"
+    cursor_param: str | None = None
+    cursor_body_path: str | None = None
+    stop_after_empty_page: bool = False
+    has_more_path: str | None = None
+
+
+class OffsetPaginator(Part):
+    """Offset and limit."""
+
+    type: Literal["offset"]
+    limit: Annotated[int, Field(ge=1)]
+    offset: Annotated[int, Field(ge=0)] = 0
+    offset_param: str | None = None
+    offset_body_path: str | None = None
+    limit_param: str | None = None
+    limit_body_path: str | None = None
+    total_path: str | None = "total"
+    maximum_offset: int | None = None
+    stop_after_empty_page: bool = True
+    has_more_path: str | None = None
+
+
+class PageNumberPaginator(Part):
+    """Numbered pages."""
+
+    type: Literal["page_number"]
+    base_page: int = 0
+    page: int | None = None
+    page_param: str | None = None
+    page_body_path: str | None = None
+    total_path: str | None = "total"
+    maximum_page: int | None = None
+    stop_after_empty_page: bool = True
+    has_more_path: str | None = None
+
+
+Paginator = Annotated[
+    SinglePagePaginator
+    | JsonLinkPaginator
+    | HeaderLinkPaginator
+    | HeaderCursorPaginator
+    | CursorPaginator
+    | OffsetPaginator
+    | PageNumberPaginator,
+    Field(discriminator="type"),
+    BeforeValidator(as_typed),
+]
+
+
+class Client(Part):
+    """How to talk to the API.
+
+    Attributes:
+        timeout: Seconds for connecting and between two reads; the deployment's setting when absent.
+        total_timeout: Seconds for one whole answer, so that one that drips cannot hold a run.
+        charset: What bodies are encoded in when they are not UTF-8 and do not say.
+    """
+
+    headers: Headers = Field(default_factory=dict)
+    auth: Auth | None = None
+    paginator: Paginator = SinglePagePaginator(type="single_page")
+    timeout: Annotated[float, Field(gt=0, le=600)] | None = None
+    total_timeout: Annotated[float, Field(gt=0, le=3600)] = 300
+    charset: str | None = None

@@ -1,0 +1,176 @@
+"""From a partner's record to canonical fields: a mapping compiled once into plain closures."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from jmespath.exceptions import JMESPathError
+
+from include.connectors.canonical_fields import canonical_fields
+from include.connectors.casts import BadValueError, make_cast
+from include.connectors.expressions import getter
+from include.connectors.manifest_types import value_key
+from include.errors import RecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from include.connectors.canonical_fields import CanonicalField
+    from include.connectors.manifest import FieldMapping, FieldSpec, OneOf
+    from include.connectors.protocol import Resource
+
+
+def compile_mapping(
+    resource: Resource, mapping: FieldMapping, transforms: Mapping[str, Callable[[Any], Any]] | None = None
+) -> Callable[[Any], dict[str, Any]]:
+    """Return a function from a record (an object) to its canonical fields, nested.
+
+    What is missing, null, blank or listed under ``nulls`` and has no default is left out.
+
+    Args:
+        resource: Whose canonical fields the targets are.
+        mapping: Validated.
+        transforms: The functions of the connector's ``transforms.py``.
+
+    Raises (the returned function):
+        RecordError: A value cannot be cast; names code, field and origin, never the value.
+    """
+    known = canonical_fields(resource)
+    fields = []
+    for name, spec in mapping.fields.items():
+        *parents, key = name.split(".")
+        fields.append((tuple(parents), key, _field(name, spec, known[name], transforms or {})))
+
+    def to_platform(record: Any) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for parents, key, read in fields:
+            value = read(record)
+            if value is None:
+                continue
+            place = out
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[key] = value
+        return out
+
+    return to_platform
+
+
+def _field(
+    name: str, spec: FieldSpec, target: CanonicalField, transforms: Mapping[str, Callable[[Any], Any]]
+) -> Callable[[Any], Any]:
+    """Return the closure of one field: read, clear nulls, cast, fall back."""
+    if spec.const is not None:
+        return lambda _: spec.const
+    read = _origin(spec, transforms)
+    cast = _one(spec, target)
+    cast = _each(cast, spec) if target.many else cast
+    origin = spec.path or " + ".join(spec.concat)
+    nulls = frozenset(map(value_key, spec.nulls))
+    default = spec.default
+
+    def value_of(record: Any) -> Any:
+        try:
+            value = read(record)
+            if value is None:
+                return default
+            if value.__class__ is str and (not value or value.isspace()):
+                return default
+            if nulls and value_key(value) in nulls:
+                return default
+            return cast(value)
+        except BadValueError as error:
+            code, expected = error.code, error.expected
+        except (JMESPathError, ValueError, TypeError, LookupError, AttributeError):
+            # An expression or transform met a type it was not made for.
+            code, expected = "bad_shape", "a value the expression can read"
+        raise RecordError(f"{name} (from {origin}): expected {expected}", code=code)
+
+    return value_of if spec.when is None else _only_when(spec.when, value_of)
+
+
+def _only_when(when: OneOf, value_of: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    holds = one_of(when)
+    return lambda record: value_of(record) if holds(record) else None
+
+
+def one_of(condition: OneOf) -> Callable[[Any], bool]:
+    """Return a function that tells whether a record meets a condition."""
+    read = getter(condition.path)
+    values = frozenset(value_key(value) for value in condition.values)
+
+    def holds(record: Any) -> bool:
+        value = read(record)
+        return value is not None and not isinstance(value, (dict, list)) and value_key(value) in values
+
+    return holds
+
+
+def _origin(spec: FieldSpec, transforms: Mapping[str, Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    read = getter(spec.path) if spec.path else _joined(spec)
+    if spec.pattern:
+        read = _matched(read, re.compile(spec.pattern))
+    if spec.transform:
+        plain, transform = read, transforms[spec.transform]
+        return lambda record: transform(plain(record))
+    return read
+
+
+def _joined(spec: FieldSpec) -> Callable[[Any], Any]:
+    parts = [getter(expression) for expression in spec.concat]
+
+    def join(record: Any) -> str:
+        found = (part(record) for part in parts)
+        return spec.separator.join(str(value).strip() for value in found if value is not None and value != "")
+
+    return join
+
+
+def _matched(read: Callable[[Any], Any], pattern: re.Pattern[str]) -> Callable[[Any], Any]:
+    """Return group 1 of the pattern in a text; no match is nothing."""
+
+    def match(record: Any) -> Any:
+        value = read(record)
+        found = pattern.search(value) if isinstance(value, str) else None
+        return found[1] if found else None
+
+    return match
+
+
+def _one(spec: FieldSpec, target: CanonicalField) -> Callable[[Any], Any]:
+    """Return the cast of one value, value table first."""
+    cast = make_cast(spec.type or target.kind, formats=spec.formats, timezone=spec.timezone, scale=spec.scale)
+    if not spec.values and not target.values:
+        return cast
+    # Without a table an enumeration's own words are meant.
+    table = {**spec.values} or {value: value for value in target.values}
+    other = table.pop("*", spec.default)
+
+    def look_up(value: Any) -> Any:
+        if isinstance(value, (dict, list)):
+            raise BadValueError("bad_text", "a single value")
+        found = table.get(value_key(value), other)
+        if found is None:
+            raise BadValueError("unknown_value", "a value of the value table; add it, or a default")
+        return cast(found) if isinstance(found, str) else found
+
+    return look_up
+
+
+def _each(cast: Callable[[Any], Any], spec: FieldSpec) -> Callable[[Any], Any]:
+    """Return the cast of a list: of each entry, without nulls and doubles, in order."""
+
+    def cast_all(value: Any) -> Any:
+        if isinstance(value, str) and spec.split:
+            value = value.split(spec.split)
+        entries = value if isinstance(value, list) else [value]
+        found: dict[Any, None] = {}
+        for entry in entries:
+            if entry is None or entry == "":
+                continue
+            result = cast(entry)
+            found.update(dict.fromkeys(result if isinstance(result, list) else [result]))
+        return list(found)
+
+    return cast_all

@@ -1,0 +1,71 @@
+"""``{credential.…}`` placeholders: the only way a secret may be named in a manifest."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator
+
+from include.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from include.registry.models import Credential
+
+PLACEHOLDER = re.compile(r"\{credential\.(login|password|extra\.[A-Za-z0-9_]+)\}")
+_ANY = re.compile(r"\{\s*credential\b[^}]*\}?")
+_FORMS = "{credential.login}, {credential.password} or {credential.extra.<key>}"
+
+
+def _check_secret(value: str) -> str:
+    if not PLACEHOLDER.search(value):
+        raise ValueError(
+            f"expected a placeholder ({_FORMS}), got literal text: secrets live in the credential"
+        )
+    return value
+
+
+Secret = Annotated[str, AfterValidator(_check_secret)]
+
+
+def stray_placeholders(data: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """Yield a problem for each placeholder that is misspelt or stands outside ``auth`` and ``headers``."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield from stray_placeholders(value, (*path, str(key)))
+    elif isinstance(data, (list, tuple)):
+        for index, value in enumerate(data):
+            yield from stray_placeholders(value, (*path, str(index)))
+    elif isinstance(data, str):
+        for found in _ANY.findall(data):
+            where = ".".join(path)
+            if not PLACEHOLDER.fullmatch(found):
+                yield f"{where}: expected {_FORMS}, got {found!r}"
+            elif not {"auth", "headers"} & set(path[:-1]):
+                yield f"{where}: expected no credential outside auth and headers, got {found!r}"
+
+
+def resolve(text: str, credential: Credential) -> str:
+    """Return ``text`` with its placeholders replaced.
+
+    Raises:
+        ConfigurationError: The credential lacks a part that is named.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        part = match[1]
+        found = (
+            credential.extra.get(part.removeprefix("extra."))
+            if part.startswith("extra.")
+            else getattr(credential, part)
+        )
+        if not found:
+            raise ConfigurationError(
+                f"the manifest needs {match[0]} and the credential has no such part; complete the "
+                "connection that credential_ref names"
+            )
+        return str(found)
+
+    return PLACEHOLDER.sub(value, text)

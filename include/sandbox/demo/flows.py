@@ -1,0 +1,123 @@
+"""The two flows: ``demo`` proves the main job and ends, ``run`` stays up and shows it at work."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from include.sandbox.demo import follow
+from include.sandbox.demo.listen import Listener
+from include.sandbox.demo.received import Received, describe_missing
+from include.sandbox.demo.rows import PARTNERS
+from include.sandbox.demo.truth import read_truth
+from include.sandbox.stack.errors import StackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from include.sandbox.demo.follow import DagView
+    from include.sandbox.demo.session import Session
+    from include.sandbox.demo.truth import Truth
+
+    Show = Callable[[Sequence[DagView], Received | None], None]
+
+LOOK_EVERY = 2.0  # seconds between two looks at Airflow's API and the store
+QUIET = 3.0  # seconds nothing more must come after the last expected event, to see a second id
+PATIENCE = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the demo ended with."""
+
+    truth: Truth
+    received: Received
+    views: Sequence[DagView]
+
+
+def follow_runs(session: Session, show: Show) -> None:
+    """Show the runs until somebody stops us.
+
+    Raises:
+        StackError: A component of Airflow died.
+    """
+    while True:
+        session.airflow.check()
+        show(follow.look(session.airflow.api, session.store, PARTNERS), None)
+        time.sleep(LOOK_EVERY)
+
+
+def prove(session: Session, show: Show, *, patience: float = PATIENCE) -> Outcome:
+    """Let the scheduler run the partners' DAGs until their events have been received.
+
+    Args:
+        session: Everything up, no row in the config table yet.
+        show: Called every two seconds with the DAGs and what was received.
+        patience: Seconds until it gives up.
+
+    Raises:
+        StackError: Something died, a run failed, or an event is missing after ``patience`` seconds; the
+            line says which.
+    """
+    listener = Listener(session.settings)
+    truth = read_truth(session.urls, session.stack["SPOTLIGHT_SANDBOX_ADMIN_TOKEN"])
+    received = Received()
+    session.add_partners()
+    views = wait_for(session, listener, truth, received, show, patience=patience)
+    return Outcome(truth, received, views)
+
+
+def wait_for(
+    session: Session,
+    listener: Listener,
+    truth: Truth,
+    received: Received,
+    show: Show,
+    *,
+    patience: float = PATIENCE,
+) -> Sequence[DagView]:
+    """Receive until every expected entity has been told of and nothing more comes for a moment.
+
+    Raises:
+        StackError: As ``prove`` says.
+    """
+    deadline = time.monotonic() + patience
+    looked, views, quiet_since = 0.0, list[follow.DagView](), None
+    while True:
+        events = listener.receive()
+        received.add(events)
+        missing = received.missing(truth)
+        now = time.monotonic()
+        if now - looked > LOOK_EVERY:
+            looked = now
+            session.airflow.check()
+            views = follow.look(session.airflow.api, session.store, PARTNERS)
+            show(views, received)
+            _give_up_on_failures(session, views, missing)
+        if missing or events:
+            quiet_since = None
+        elif quiet_since is None:
+            quiet_since = now
+        elif now - quiet_since > QUIET and not any(view.stage for view in views):
+            return follow.look(session.airflow.api, session.store, PARTNERS)
+        if now > deadline:
+            raise StackError(_too_late(session, missing, truth, patience))
+
+
+def _give_up_on_failures(
+    session: Session, views: Sequence[DagView], missing: dict[tuple[str, str], int]
+) -> None:
+    """A failed run has used up its retries: waiting longer would only hide it."""
+    waiting_for = {npo_id for npo_id, _resource in missing}
+    for view in views:
+        if view.failed and view.npo_id in waiting_for:
+            logs = session.airflow.place.logs / f"dag_id=npo__{view.npo_id}"
+            raise StackError(f"npo__{view.npo_id} failed at {view.stage or 'its start'}; task logs: {logs}")
+
+
+def _too_late(session: Session, missing: dict[tuple[str, str], int], truth: Truth, patience: float) -> str:
+    errors = session.airflow.api.import_errors()
+    hint = f"; DAG import error: {errors[0]}" if errors else ""
+    what = describe_missing(missing, truth) or "nothing, but events or runs do not come to rest"
+    return f"after {patience:.0f} s there is no event for: {what}{hint}"

@@ -1,0 +1,77 @@
+"""The end of the demo: a table for people, then one JSON line for programs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from include.sandbox.demo.follow import DagView
+    from include.sandbox.demo.received import Received
+    from include.sandbox.demo.truth import Truth
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the demo did: entities told of by events received, distinct events, records set aside."""
+
+    npos: int
+    offerings: int
+    assignments: int
+    events: int
+    quarantined: int
+    seconds: float
+
+    def to_json(self) -> str:
+        """Return the last line of the demo."""
+        return json.dumps(asdict(self))
+
+
+def summarise(views: Sequence[DagView], received: Received, *, seconds: float) -> Summary:
+    """Return the numbers of a finished demo."""
+    kinds = [subject.partition("/")[0] for subject in received.subjects]
+    return Summary(
+        npos=len({event["npoid"] for event in received.events.values()}),
+        offerings=kinds.count("offering"),
+        assignments=kinds.count("assignment"),
+        events=len(received.events),
+        quarantined=sum(view.quarantined for view in views),
+        seconds=round(seconds, 1),
+    )
+
+
+def summary_table(views: Sequence[DagView], received: Received, truth: Truth) -> Table:
+    """Return what each partner has, what was received of it, and what was set aside."""
+    table = Table(title="From three APIs to the event stream", title_justify="left")
+    table.add_column("NPO")
+    for heading in ("offerings", "assignments", "events received", "quarantined"):
+        table.add_column(heading, justify="right")
+    seen = received.subjects
+    for view in views:
+        told = [
+            f"{len(expected & seen):,} of {len(expected):,}"
+            for expected in (
+                truth.subjects[view.npo_id, "offerings"],
+                truth.subjects[view.npo_id, "assignments"],
+            )
+        ]
+        events = sum(event["npoid"] == view.npo_id for event in received.events.values())
+        table.add_row(view.npo_id, *told, f"{events:,}", f"{view.quarantined:,}")
+    return table
+
+
+def problems(received: Received, truth: Truth) -> list[str]:
+    """Return why the demo is not a success, one line each; nothing when it is one."""
+    found = [
+        f"no event for {count} {resource} of {npo_id}"
+        for (npo_id, resource), count in received.missing(truth).items()
+    ]
+    found += [f"one version, two events: {conflict}" for conflict in received.conflicts[:5]]
+    if unexpected := received.unexpected(truth):
+        found.append(f"{len(unexpected)} events of entities no partner has, such as {unexpected[0]}")
+    return found

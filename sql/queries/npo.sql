@@ -1,0 +1,52 @@
+-- name: active_rows
+-- Rows that have a DAG, as JSON, in one stable order whatever the database's collation.
+select to_jsonb(npo) from integration.npo as npo
+where status in ('active', 'paused')
+order by npo_id collate "C";
+
+-- name: all_rows
+select to_jsonb(npo) from integration.npo as npo
+order by npo_id collate "C";
+
+-- name: row
+select to_jsonb(npo) from integration.npo as npo
+where npo_id = %(npo_id)s;
+
+-- name: insert_npo
+insert into integration.npo (
+    npo_id, name, website, description, owner_email, status, connector, base_url, allowed_hosts,
+    credential_ref, manifest, schedule, timezone, start_date, requests_per_minute, max_concurrency
+) values (
+    %(npo_id)s, %(name)s, %(website)s, %(description)s, %(owner_email)s, %(status)s, %(connector)s,
+    %(base_url)s, %(allowed_hosts)s, %(credential_ref)s, %(manifest)s, %(schedule)s, %(timezone)s,
+    %(start_date)s, %(requests_per_minute)s, %(max_concurrency)s
+);
+
+-- name: set_status
+update integration.npo set status = %(status)s where npo_id = %(npo_id)s;
+
+-- name: history
+select operation, old_row, new_row, changed_at, changed_by from integration.npo_history
+where npo_id = %(npo_id)s
+order by history_id;
+
+-- name: row_states
+-- Per row with a DAG: its status, whether we paused the DAG, whether the row was ever active. Notes of
+-- rows that are gone are left alone: they wait for the row to come back.
+select
+    npo.npo_id,
+    npo.status,
+    pause.npo_id is not null,
+    npo.status = 'active' or exists (
+        select from integration.npo_history as history
+        where history.npo_id = npo.npo_id and history.new_row ->> 'status' = 'active'
+    )
+from integration.npo as npo
+left join integration.npo_pause as pause using (npo_id)
+where npo.status in ('active', 'paused');
+
+-- name: note_pause
+insert into integration.npo_pause (npo_id) values (%(npo_id)s) on conflict do nothing;
+
+-- name: forget_pause
+delete from integration.npo_pause where npo_id = %(npo_id)s;

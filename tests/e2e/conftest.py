@@ -1,0 +1,60 @@
+"""One real Airflow on one real stack, from nothing, shared by the end-to-end tests."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from include.sandbox.demo.flows import prove, wait_for
+from include.sandbox.demo.listen import Listener
+from include.sandbox.demo.session import Session, local_session
+from include.settings import PROJECT_ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from include.sandbox.demo.flows import Outcome
+    from include.sandbox.demo.follow import DagView
+    from include.sandbox.demo.received import Received
+
+log = logging.getLogger("e2e")
+HOME = PROJECT_ROOT / ".local" / "e2e"
+PATIENCE = 420.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """Everything up, the partners' DAGs have run, their events have been received."""
+
+    session: Session
+    outcome: Outcome
+
+    def receive_until_quiet(self) -> dict[str, Any]:
+        """Receive until runs and events have come to rest and return every event so far by id."""
+        listener = Listener(self.session.settings)
+        wait_for(self.session, listener, self.outcome.truth, self.outcome.received, show, patience=PATIENCE)
+        return dict(self.outcome.received.events)
+
+
+def show(views: Sequence[DagView], received: Received | None) -> None:
+    """Log the progress: pytest shows it when a test fails."""
+    log.info("%s; %s events", views, len(received.events) if received else 0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of this folder, and keep them on one worker: they share one Airflow."""
+    for item in items:
+        if "proven" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.timeout(900))
+            item.add_marker(pytest.mark.xdist_group("airflow"))
+
+
+@pytest.fixture(scope="session")
+def proven() -> Iterator[Proven]:
+    """The same flow as ``make demo``, in a home of its own, left up for the tests."""
+    with local_session(HOME, wipe=True, on_progress=log.info) as session:
+        yield Proven(session, prove(session, show, patience=PATIENCE))

@@ -1,0 +1,64 @@
+"""What counts as received: every entity, each version under one id, however often it is delivered."""
+
+from __future__ import annotations
+
+from include.sandbox.demo.received import Received, describe_missing
+from include.sandbox.demo.summary import problems, summarise
+from include.sandbox.demo.truth import Truth
+
+TRUTH = Truth(
+    subjects={
+        ("hopeworks", "offerings"): frozenset({"offering/1", "offering/2"}),
+        ("hopeworks", "assignments"): frozenset({"assignment/7"}),
+    },
+    bad=1,
+)
+
+
+def event(event_id: str, subject: str, sequence: str = "0000000001") -> dict[str, str]:
+    return {"id": event_id, "subject": subject, "sequence": sequence, "npoid": "hopeworks"}
+
+
+def received(*events: dict[str, str]) -> Received:
+    got = Received()
+    got.add(events)
+    return got
+
+
+EVERYTHING = (event("a", "offering/1"), event("b", "offering/2"), event("c", "assignment/7"))
+
+
+def test_an_event_delivered_twice_counts_once():
+    got = received(*EVERYTHING, EVERYTHING[0])
+    assert (len(got.events), got.deliveries, problems(got, TRUTH)) == (3, 4, [])
+
+
+def test_two_versions_of_one_entity_are_two_events_and_no_conflict():
+    got = received(*EVERYTHING, event("d", "offering/1", "0000000002"))
+    assert (len(got.events), problems(got, TRUTH)) == (4, [])
+
+
+def test_a_second_id_for_one_version_is_a_problem():
+    got = received(*EVERYTHING, event("other", "offering/1"))
+    assert problems(got, TRUTH) == [
+        "one version, two events: offering/1 version 0000000001 has ids a and other"
+    ]
+
+
+def test_an_entity_without_event_is_missing_and_named_by_partner():
+    got = received(*EVERYTHING[1:])
+    assert got.missing(TRUTH) == {("hopeworks", "offerings"): 1}
+    assert describe_missing(got.missing(TRUTH), TRUTH) == "hopeworks 1 of 2 offerings"
+    assert problems(got, TRUTH) == ["no event for 1 offerings of hopeworks"]
+
+
+def test_an_event_of_an_entity_no_partner_has_is_a_problem():
+    got = received(*EVERYTHING, event("x", "assignment/99"))
+    assert problems(got, TRUTH) == ["1 events of entities no partner has, such as assignment/99"]
+
+
+def test_the_last_line_counts_entities_events_and_partners():
+    summary = summarise([], received(*EVERYTHING, event("d", "offering/1", "0000000002")), seconds=61.23)
+    assert summary.to_json() == (
+        '{"npos": 1, "offerings": 2, "assignments": 1, "events": 4, "quarantined": 0, "seconds": 61.2}'
+    )
