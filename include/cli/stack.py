@@ -132,7 +132,9 @@ class _Progress:
         if sys.stderr.isatty() and not output.as_json:
             from rich.console import Console
             from rich.live import Live
+            from rich.spinner import Spinner
 
+            self._spinner = Spinner("dots")
             self._live = Live(console=Console(stderr=True), get_renderable=self._rows, refresh_per_second=8)
             self._live.start()
             self._show = self._note
@@ -153,11 +155,10 @@ class _Progress:
         self._states[name] = message
 
     def _rows(self) -> Table:
-        from rich.spinner import Spinner
         from rich.table import Table
 
         table = Table.grid(padding=(0, 2))
         for name, message in list(self._states.items()):
             busy = message == "starting" or message.startswith("waiting")
-            table.add_row(Spinner("dots") if busy else "✓", name, message)
+            table.add_row(self._spinner if busy else "✓", name, message)
         return table

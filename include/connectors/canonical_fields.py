@@ -1,15 +1,14 @@
-"""The fields a mapping may fill, read off the canonical models: name, type and allowed values."""
+"""The fields a mapping may fill, read off the canonical records: name, type and allowed values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from functools import lru_cache
-from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Required, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import AwareDatetime
+from typing_extensions import get_type_hints, is_typeddict
 
 from include.npo.canonical import Assignment, Offering
 
@@ -37,6 +36,7 @@ _KIND_BY_TYPE: dict[type, Kind] = {
     int: "integer",
     float: "number",
     datetime: "datetime",
+    AwareDatetime: "datetime",
 }
 
 
@@ -64,32 +64,29 @@ def canonical_fields(resource: Resource) -> Mapping[str, CanonicalField]:
     return {**dict(_fields(Assignment)), "offering_external_id": CanonicalField("text")}
 
 
-def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, CanonicalField]]:
-    for name, info in model.model_fields.items():
+def _fields(record: Any, prefix: str = "") -> Iterator[tuple[str, CanonicalField]]:
+    for name, annotation in get_type_hints(record, include_extras=True).items():
         if (not prefix and name in _OWN) or (prefix == "source." and name in _OWN_SOURCE):
             continue
-        bare, many = _bare_type(info.annotation)
-        if isinstance(bare, type) and issubclass(bare, BaseModel):
+        bare, many = _bare_type(annotation)
+        if is_typeddict(bare):
             yield from _fields(bare, f"{prefix}{name}.")
         else:
             yield prefix + name, _field(name, bare, many=many)
 
 
 def _bare_type(annotation: Any) -> tuple[Any, bool]:
-    """Strip ``| None``, ``Annotated`` and ``tuple[X, ...]``; tell whether there was a tuple."""
+    """Strip ``Required``, ``Annotated`` and ``list[X]``; tell whether there was a list."""
     origin = get_origin(annotation)
-    if origin in (Union, UnionType):
-        inner = next(part for part in get_args(annotation) if part is not type(None))
-        return _bare_type(inner)
-    if origin is tuple:
+    if origin is list:
         return _bare_type(get_args(annotation)[0])[0], True
-    if origin is not None and hasattr(annotation, "__metadata__"):
+    if origin in (Required, Annotated):
         return _bare_type(get_args(annotation)[0])
     return annotation, False
 
 
 def _field(name: str, bare: Any, *, many: bool) -> CanonicalField:
-    if isinstance(bare, type) and issubclass(bare, Enum):
-        return CanonicalField("text", many=many, values=frozenset(str(member.value) for member in bare))
+    if get_origin(bare) is Literal:
+        return CanonicalField("text", many=many, values=frozenset(get_args(bare)))
     kind = _KIND_BY_NAME.get(name) or _KIND_BY_TYPE.get(bare, "object")
     return CanonicalField(kind, many=many)

@@ -159,6 +159,12 @@ def _number_cast(kind: Kind, scale: float) -> Callable[[Any], Any]:
     return {"number": number, "integer": integer, "percent": percent}[kind]
 
 
+def to_millisecond(moment: datetime) -> datetime:
+    """Return the time to the millisecond: the store keeps no more, and an event must say the same."""
+    spare = moment.microsecond % 1000
+    return moment.replace(microsecond=moment.microsecond - spare) if spare else moment
+
+
 def _datetime_cast(formats: tuple[str, ...], zone: ZoneInfo) -> Callable[[Any], datetime]:
     readers = [_reader(form) for form in formats]
 
@@ -166,7 +172,9 @@ def _datetime_cast(formats: tuple[str, ...], zone: ZoneInfo) -> Callable[[Any], 
         for read in readers:
             try:
                 moment = read(value)
-                return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+                return to_millisecond(
+                    (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+                )
             except (ValueError, TypeError, OverflowError, OSError, AttributeError):
                 continue
         raise BadValueError("bad_datetime", f"a time written as {' or '.join(formats)}")

@@ -70,13 +70,13 @@ class HostGuard:
 def host_of(url: str) -> str | None:
     """Return ``host:port`` of an http(s) address, lower case; ``None`` for anything odd.
 
-    User info and backslashes are odd: they are how an address is made to look like another host's.
+    User info is odd: it is how an address is made to look like another host's.
     """
     try:
         parts = urlsplit(url)
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
     except ValueError:
         return None
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc or "\\" in url:
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc:
         return None
     return f"{parts.hostname.lower()}:{port}"

@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from include.errors import FatalError
 from include.events import envelope
-from include.npo.canonical import Assignment, Offering
+from include.npo.canonical import checkers
 
 if TYPE_CHECKING:
     from jsonschema_rs import Validator
-    from pydantic import BaseModel
 
 SCHEMAS = Path(__file__).parent / "schemas"
-_MODEL: dict[str, tuple[str, type[BaseModel]]] = {
-    envelope.OFFERING_CREATED: ("offering", Offering),
-    envelope.OFFERING_UPDATED: ("offering", Offering),
-    envelope.OFFERING_WITHDRAWN: ("offering", Offering),
-    envelope.ASSIGNMENT_UPDATED: ("assignment", Assignment),
+_RECORD = {
+    envelope.OFFERING_CREATED: ("offering", "offerings"),
+    envelope.OFFERING_UPDATED: ("offering", "offerings"),
+    envelope.OFFERING_WITHDRAWN: ("offering", "offerings"),
+    envelope.ASSIGNMENT_UPDATED: ("assignment", "assignments"),
 }
-EVENT_TYPES = tuple(_MODEL)
+EVENT_TYPES = tuple(_RECORD)
 
 
 def problem(event_type: str, data: Any) -> str | None:
@@ -40,15 +39,15 @@ def _validator(event_type: str) -> Validator:
     import jsonschema_rs
 
     path = SCHEMAS / f"{event_type}.json"
-    if event_type not in _MODEL or not path.is_file():
+    if event_type not in _RECORD or not path.is_file():
         raise FatalError(f"there is no schema for events of type {event_type}; add {path.name} to schemas/")
     return jsonschema_rs.validator_for(json.loads(path.read_text("utf-8")))
 
 
 def schema_of(event_type: str) -> dict[str, Any]:
-    """Return the schema as the canonical models give it: what the file in ``schemas/`` must hold."""
-    name, model = _MODEL[event_type]
-    entity = model.model_json_schema(mode="serialization")
+    """Return the schema as the canonical records give it: what the file in ``schemas/`` must hold."""
+    name, resource = _RECORD[event_type]
+    entity = checkers()[resource].json_schema(mode="serialization")
     definitions = entity.pop("$defs", {})
     properties: dict[str, Any] = {"version": {"type": "integer", "minimum": 1}, name: entity}
     if name == "assignment":

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from include.errors import RecordError
 from include.events import envelope
-from include.npo.canonical import Assignment, AssignmentStatus, Offering, OfferingStatus
-from include.npo.identity import entity_id, event_id
+from include.npo.canonical import AssignmentStatus, OfferingStatus, checkers
+from include.npo.identity import entity_id, event_id, offering_id
 from include.storage.documents import content_hash
 
 if TYPE_CHECKING:
@@ -23,11 +23,10 @@ if TYPE_CHECKING:
     from include.connectors.protocol import Resource
     from include.storage.raw import PendingRecord
 
-_MODELS: dict[str, type[Offering | Assignment]] = {"offerings": Offering, "assignments": Assignment}
 _ID_FIELD = {"offerings": "offering_id", "assignments": "assignment_id"}
 _NOUN = {"offerings": "offering", "assignments": "assignment"}
 
-_OPEN_ENDED = {
+_ENDED = {
     AssignmentStatus.COMPLETED,
     AssignmentStatus.FAILED,
     AssignmentStatus.REJECTED,
@@ -82,9 +81,8 @@ class Entity:
     @property
     def percent(self) -> float | None:
         """Return the progress in percent, ``None`` if there is none."""
-        progress = self.content.get("progress")
-        percent: float | None = progress["percent"] if progress else None
-        return percent
+        progress: dict[str, float] = self.content.get("progress", {})
+        return progress.get("percent")
 
 
 def to_entity(
@@ -95,30 +93,35 @@ def to_entity(
     Raises:
         RecordError: ``invalid_entity``: the mapped fields do not make a canonical record.
     """
-    values = dict(mapped)
-    source = dict(values.pop("source", None) or {})
-    if resource == "assignments":
-        offering = values.pop("offering_external_id", None)
-        values["offering_id"] = entity_id(npo_id, "offerings", offering) if offering else None
+    entity = entity_id(npo_id, resource, record.external_id)
+    values = {
+        **mapped,
+        _ID_FIELD[resource]: entity,
+        "external_id": record.external_id,
+        "npo_id": npo_id,
+        "source": {
+            **mapped.get("source", {}),
+            "fetched_at": record.fetched_at,
+            "content_hash": record.content_hash,
+            "mapping_version": mapping_version,
+            "raw_ref": record.raw_ref,
+            "deleted_upstream": record.deleted,
+        },
+    }
+    offering = values.pop("offering_external_id", None)
+    if offering is not None:
+        values["offering_id"] = offering_id(npo_id, offering)
     if record.deleted:
         values["status"] = _status_when_gone(resource, values.get("status"))
-    entity = entity_id(npo_id, resource, record.external_id)
-    values |= {_ID_FIELD[resource]: entity, "external_id": record.external_id, "npo_id": npo_id}
-    source |= {
-        "fetched_at": record.fetched_at,
-        "content_hash": record.content_hash,
-        "mapping_version": mapping_version,
-        "raw_ref": record.raw_ref,
-        "deleted_upstream": record.deleted,
-    }
-    content = _validated(resource, values | {"source": source})
+    content = _checked(resource, values)
     source = content.pop("source")
     return Entity(entity, record.external_id, content, source, content_hash(content))
 
 
-def _validated(resource: Resource, values: dict[str, Any]) -> dict[str, Any]:
+def _checked(resource: Resource, values: dict[str, Any]) -> dict[str, Any]:
     try:
-        return _MODELS[resource].model_validate(values).model_dump()
+        content: dict[str, Any] = checkers()[resource].validator.validate_python(values)
+        return content
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
@@ -133,8 +136,7 @@ def _status_when_gone(resource: Resource, status: Any) -> str:
     """Return the status of a record the partner deleted: withdrawn, unless it had ended before."""
     if resource == "offerings":
         return OfferingStatus.WITHDRAWN.value
-    ended = {member.value for member in _OPEN_ENDED}
-    return str(status) if status in ended else AssignmentStatus.WITHDRAWN.value
+    return str(status) if status in _ENDED else AssignmentStatus.WITHDRAWN.value
 
 
 def is_correction(before: Known, entity: Entity) -> bool:

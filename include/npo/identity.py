@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 PLATFORM_NAMESPACE: UUID = uuid5(NAMESPACE_URL, "https://spotlight.org/npo-integration")
@@ -10,6 +11,12 @@ PLATFORM_NAMESPACE: UUID = uuid5(NAMESPACE_URL, "https://spotlight.org/npo-integ
 def entity_id(npo_id: str, resource: str, external_id: str) -> str:
     """Return the platform's id of a partner record: ``offering_id`` or ``assignment_id``."""
     return str(uuid5(PLATFORM_NAMESPACE, f"{npo_id}\n{resource}\n{external_id}"))
+
+
+@lru_cache(maxsize=65_536)
+def offering_id(npo_id: str, external_id: str) -> str:
+    """Return the platform's id of an offering; assignments ask for the same few again and again."""
+    return entity_id(npo_id, "offerings", external_id)
 
 
 def event_id(npo_id: str, resource: str, external_id: str, version: int, content_hash: str) -> str:

@@ -128,13 +128,13 @@ def _frame(resource: Resource, entities: list[Entity]) -> pd.DataFrame:
         "status_known": [entity.status != unknown for entity in entities],
     }
     if resource == "offerings":
-        schedules = [entity.content["schedule"] or {} for entity in entities]
+        schedules = [entity.content.get("schedule", {}) for entity in entities]
         columns["starts_at"] = seconds([schedule.get("starts_at") for schedule in schedules])
         columns["ends_at"] = seconds([schedule.get("ends_at") for schedule in schedules])
     else:
         columns["percent"] = pd.Series([entity.percent for entity in entities], dtype="float64")
-        columns["started_at"] = seconds([entity.content["started_at"] for entity in entities])
-        columns["completed_at"] = seconds([entity.content["completed_at"] for entity in entities])
+        columns["started_at"] = seconds([entity.content.get("started_at") for entity in entities])
+        columns["completed_at"] = seconds([entity.content.get("completed_at") for entity in entities])
     return pd.DataFrame(columns)
 
 

@@ -24,7 +24,7 @@ def known_entities(store: IntegrationStore, resource: str, ids: Sequence[str]) -
     found = store[COLLECTION[resource]].find({"_id": {"$in": list(ids)}}, _KNOWN_FIELDS)
     return {
         doc["_id"]: Known(
-            doc["version"], doc["content_hash"], doc["status"], (doc.get("progress") or {}).get("percent")
+            doc["version"], doc["content_hash"], doc["status"], doc.get("progress", {}).get("percent")
         )
         for doc in found
     }

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from include.sandbox.demo.flows import prove, wait_for
-from include.sandbox.demo.listen import Listener
+from include.events.consumer import Consumer
+from include.sandbox.demo.flows import CONSUMER, prove, wait_for
 from include.sandbox.demo.session import Session, local_session
 from include.settings import PROJECT_ROOT
 
@@ -34,8 +34,8 @@ class Proven:
 
     def receive_until_quiet(self) -> dict[str, Any]:
         """Receive until runs and events have come to rest and return every event so far by id."""
-        listener = Listener(self.session.settings)
-        wait_for(self.session, listener, self.outcome.truth, self.outcome.received, show, patience=PATIENCE)
+        consumer = Consumer(self.session.settings, CONSUMER)
+        wait_for(self.session, consumer, self.outcome.truth, self.outcome.received, show, patience=PATIENCE)
         return dict(self.outcome.received.events)
 
 

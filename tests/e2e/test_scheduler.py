@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, LiteralString
 from urllib.parse import urlsplit
 
+import psutil
 import psycopg
 import pytest
 
+from include.sandbox.airflow.local_airflow import COMMANDS
+from include.sandbox.airflow.settings_file import load_settings, read_settings_file
 from include.sandbox.demo.rows import PARTNERS
+from include.sandbox.demo.session import SETTINGS_FILE
 from include.sandbox.demo.summary import problems
+from include.sandbox.stack.errors import StackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,18 +38,18 @@ def within(seconds: float, condition: Callable[[], object]) -> bool:
     return False
 
 
-def sql(session: Session, statement: str, **values: object) -> None:
+def sql(session: Session, statement: LiteralString, **values: object) -> None:
     with psycopg.connect(session.settings.registry_dsn.get_secret_value()) as connection:
-        connection.execute(statement, values)  # type: ignore[arg-type]
+        connection.execute(statement, values)
 
 
-def entities(session: Session) -> dict[str, Any]:
-    """Return what the store holds of every entity, less when it was fetched and in which run."""
-    found = {}
+def entities(session: Session) -> dict[str, tuple[object, ...]]:
+    """Return version, content and partner's id of every entity in the store."""
+    found: dict[str, tuple[object, ...]] = {}
     for collection in ("npo_offering", "npo_assignment"):
         for document in session.store[collection].find({"npo_id": {"$in": list(PARTNERS)}}):
             key = f"{collection}/{document['_id']}"
-            found[key] = {name: document.get(name) for name in ("version", "content_hash", "external_id")}
+            found[key] = (document["version"], document["content_hash"], document["external_id"])
     return found
 
 
@@ -67,6 +73,33 @@ def test_the_store_holds_what_the_partners_have_and_owes_nothing(proven: Proven)
     assert store["npo_raw"].count_documents({"pending": True}) == 0
 
 
+def test_the_settings_file_is_loaded_and_loading_it_again_is_harmless(proven: Proven):
+    api, settings = proven.session.airflow.api, read_settings_file(SETTINGS_FILE)
+    load_settings(api, settings)
+    pools = {pool["name"]: pool["slots"] for pool in api.get("pools")["pools"]}
+    assert {pool.pool_name: pool.pool_slot for pool in settings.pools}.items() <= pools.items()
+    known = {connection["connection_id"] for connection in api.get("connections")["connections"]}
+    assert {connection.conn_id for connection in settings.connections} <= known
+
+
+def test_what_airflow_refuses_is_said(proven: Proven):
+    with pytest.raises(StackError, match="pools"):
+        proven.session.airflow.api.overwrite("pools", [{"name": "endless", "slots": -7}])
+
+
+def test_airflow_listens_on_the_loopback_only(proven: Proven):
+    book = proven.session.airflow._book
+    sessions = {record.sid for name in COMMANDS if (record := book.get(name))}
+    listening = {
+        connection.laddr.ip
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+        and connection.pid
+        and os.getsid(connection.pid) in sessions
+    }
+    assert listening == {"127.0.0.1"}
+
+
 def test_a_second_run_with_nothing_new_skips_what_comes_after_extract(proven: Proven):
     api = proven.session.airflow.api
     api.trigger("npo__codebridge", "nothing_new")
@@ -82,8 +115,8 @@ def test_clearing_every_run_ends_the_same_and_tells_nobody_twice(proven: Proven)
     for npo_id in PARTNERS:
         for run in api.runs(f"npo__{npo_id}"):
             api.clear(f"npo__{npo_id}", run["dag_run_id"])
+    assert within(240, lambda: all(finished(session, f"npo__{npo_id}") for npo_id in PARTNERS))
     for npo_id in PARTNERS:
-        assert within(180, lambda dag_id=f"npo__{npo_id}": finished(session, dag_id))
         assert {run["state"] for run in api.runs(f"npo__{npo_id}")} == {"success"}
     assert set(proven.receive_until_quiet()) == set(told)
     assert entities(session) == before

@@ -501,6 +501,15 @@ def test_a_server_that_ignores_the_page_number_is_a_loop() -> None:
         assert "page 2" in refusal(reader(server, columns={"manifest": manifest}))
 
 
+def test_the_same_request_again_is_a_loop_whatever_it_answers() -> None:
+    count = iter(range(1000))
+    feed: Callable[[Seen], Reply] = lambda _: Reply(  # noqa: E731
+        body={"items": [{"id": next(count)}], "next": "/items?cursor=same"}
+    )
+    with serving(feed) as server:
+        assert "page 3" in refusal(reader(server))
+
+
 def test_two_empty_pages_are_no_loop() -> None:
     bodies = [{"items": [], "next": "/items?c=2"}, {"items": [], "next": "/items?c=3"}, {"items": [ITEM]}]
     with serving(*[Reply(body=body) for body in bodies]) as server:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncssh
 import boto3
+import psutil
 import psycopg
 import pytest
 from botocore.exceptions import ClientError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pydantic import SecretStr
+    from pymongo.database import Database
 
 pytestmark = pytest.mark.servers
 
@@ -136,8 +138,7 @@ class MongoNote:
     def read(self) -> str:
         client: MongoClient[dict[str, str]]
         with MongoClient(self.uri) as client:
-            [note] = client.notes.notes.find({"_id": 1})
-            return str(note["text"])
+            return str(next(client.notes.notes.find({"_id": 1}))["text"])
 
 
 class PostgresNote:
@@ -311,7 +312,7 @@ def test_mongo_transactions_commit_and_roll_back_as_one(own):
     client: MongoClient[dict[str, Any]]
     with MongoClient(uri) as client:
         client.drop_database("bank")
-        bank = client.bank
+        bank: Database[dict[str, Any]] = client.bank
         bank.create_collection("a")
         bank.create_collection("b")
 
@@ -386,13 +387,14 @@ def test_an_sftp_user_cannot_leave_his_folder(own):
 def test_every_server_listens_on_the_loopback_only(own):
     own.up()
     ports = set(json.loads((own.home / "ports.json").read_text()).values())
-    listening = subprocess.run(["ss", "-ltnH"], capture_output=True, text=True, check=True).stdout
-    hosts = {
-        line.split()[3].rpartition(":")[0]
-        for line in listening.splitlines()
-        if int(line.split()[3].rpartition(":")[2]) in ports
-    }
-    assert hosts == {"127.0.0.1"}
+    sockets: list[Any] = [
+        s for s in psutil.net_connections("tcp") if s.status == psutil.CONN_LISTEN and s.laddr
+    ]
+    assert {s.laddr[0] for s in sockets if s.laddr[1] in ports} == {"127.0.0.1"}
+    # And no port beside those we gave out.
+    family = set(pids(own).values())
+    extra = {s.laddr[1] for s in sockets if s.pid in family} - ports
+    assert extra <= {port_of(own, "s3.admin") + 10_000}
 
 
 def test_secrets_are_private_and_in_no_log(own):
@@ -400,7 +402,7 @@ def test_secrets_are_private_and_in_no_log(own):
     for name in ("secrets.json", "stack.env", "processes.json"):
         assert stat.S_IMODE((own.home / name).stat().st_mode) == 0o600
     secrets = json.loads((own.home / "secrets.json").read_text())
-    arguments = subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout
+    arguments = str([process.info["cmdline"] for process in psutil.process_iter(["cmdline"])])
     logs = "".join(path.read_text(errors="replace") for path in (own.home / "logs").iterdir())
     for name, secret in secrets.items():
         assert secret not in arguments, name
@@ -544,6 +546,17 @@ def test_a_starter_killed_midway_leaves_nothing_the_next_up_and_down_do_not_end(
         stack.down()
         assert ours(home) == [bystander.pid]
         bystander.kill()
+
+
+def test_ctrl_c_during_a_start_stops_what_was_started(tmp_path):
+    argv = [*CLI, "stack", "up", "--home", str(tmp_path), "--service", "postgres", "--service", "mongo"]
+    with subprocess.Popen(argv, cwd=PROJECT_ROOT, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: "mongo" in LocalStack(tmp_path, environ={}).book.names())
+        process.send_signal(signal.SIGINT)
+        errors = process.communicate(timeout=60)[1]
+    assert process.returncode not in {0, None}
+    assert "Traceback" not in errors
+    assert ours(tmp_path) == []
 
 
 def test_two_ups_of_one_home_at_once_start_each_server_once(tmp_path):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import stat
+import time
 from pathlib import Path
 
 import pytest
 
+from include.sandbox.airflow.client import AirflowApi
 from include.sandbox.airflow.config import AirflowPlace, airflow_environment, options, sqlalchemy_url
 from include.sandbox.airflow.keys import AirflowKeys, load_keys
-from include.sandbox.airflow.local_airflow import COMMANDS, _stable_port
+from include.sandbox.airflow.local_airflow import COMMANDS, LocalAirflow, _stable_port
+from include.sandbox.stack.errors import StackError
+from include.sandbox.stack.processes import ProcessBook
 
 KEYS = AirflowKeys("fernet", "secret", "jwt", "password")
 
@@ -98,3 +102,40 @@ def test_the_port_stays_while_it_is_free(tmp_path):
         other.bind(("127.0.0.1", port))
         other.listen()
         assert _stable_port(kept, in_use=False) != port
+
+
+def test_a_proxy_of_the_users_shell_does_not_stand_between_tasks_and_api_server(tmp_path, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "intranet.example")
+    assert environment(tmp_path)["no_proxy"] == "intranet.example,127.0.0.1,localhost"
+
+
+def test_a_component_that_dies_is_one_line_with_its_reason_and_log(tmp_path):
+    book = ProcessBook(tmp_path)
+    airflow = LocalAirflow(book, {"SPOTLIGHT_AIRFLOW_DSN": "postgresql://127.0.0.1:1/airflow"})
+    try:
+        for name in COMMANDS:
+            last = "exit 1" if name == "airflow-scheduler" else "sleep 60"
+            book.spawn(name, ["sh", "-c", f"echo 'error: disk is full'; {last}"])
+        while book.alive("airflow-scheduler"):
+            time.sleep(0.01)
+        with pytest.raises(StackError) as caught:
+            airflow.check()
+    finally:
+        airflow.down()
+    line = str(caught.value)
+    assert line.startswith("airflow-scheduler stopped: error: disk is full (log: ")
+    assert "\n" not in line
+    assert book.names() == []
+
+
+def test_a_stack_without_a_database_for_airflow_is_refused(tmp_path):
+    with pytest.raises(StackError, match="SPOTLIGHT_AIRFLOW_DSN is not set"):
+        LocalAirflow(ProcessBook(tmp_path), {})
+
+
+def test_an_api_server_that_does_not_answer_has_no_health_and_gives_one_line():
+    api = AirflowApi("http://127.0.0.1:1", "password")
+    assert api.health() == {}
+    with pytest.raises(StackError, match=r"Airflow's API at http://127\.0\.0\.1:1: GET dags"):
+        api.dags()

@@ -104,6 +104,7 @@ def airflow_environment(
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
     binaries = Path(sys.executable).parent
+    past_proxies = ",".join(filter(None, (inherited.get("NO_PROXY"), "127.0.0.1,localhost")))
     return (
         inherited
         | dict(stack)
@@ -112,6 +113,9 @@ def airflow_environment(
             "PATH": f"{binaries}{os.pathsep}{inherited.get('PATH', os.defpath)}",
             "PYTHONPATH": str(PROJECT_ROOT),
             "PYTHONUNBUFFERED": "1",
+            # Tasks report to the API server on the loopback: a proxy for the outside world is no way there.
+            "NO_PROXY": past_proxies,
+            "no_proxy": past_proxies,
             # Neither of the two may call home.
             "GX_ANALYTICS_ENABLED": "false",
             "RUNTIME__DLTHUB_TELEMETRY": "false",

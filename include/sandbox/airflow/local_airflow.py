@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "airflow-triggerer": ("triggerer", "--skip-serve-logs"),
 }
 START_TIMEOUT = 180.0
+TELL_EVERY = 10.0
 STOP_TIMEOUT = 8.0  # the scheduler waits for its running tasks; they are safe to cut off
 
 
@@ -104,16 +105,18 @@ class LocalAirflow:
 
     def _wait_until_healthy(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT
-        shown: set[str] = set()
+        told = time.monotonic()
         while True:
             self.check()
             health = self.api.health()
             healthy = {name for name, state in health.items() if state == "healthy"}
-            if healthy - shown:
-                shown = healthy
-                self._progress(f"Airflow: {', '.join(sorted(healthy))} healthy")
             if health and len(healthy) == len(health):
+                self._progress(f"Airflow: {', '.join(sorted(healthy))} healthy")
                 return
+            if time.monotonic() - told > TELL_EVERY:
+                told = time.monotonic()
+                ready = ", ".join(sorted(healthy)) or "its API server does not answer yet"
+                self._progress(f"waiting for Airflow: {ready}")
             if time.monotonic() > deadline:
                 late = ", ".join(sorted(set(health) - healthy)) or "the API server"
                 logs = self._book.log_path(API_SERVER).parent

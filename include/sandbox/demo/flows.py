@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from include.events.consumer import Consumer
 from include.sandbox.demo import follow
-from include.sandbox.demo.listen import Listener
 from include.sandbox.demo.received import Received, describe_missing
 from include.sandbox.demo.rows import PARTNERS
 from include.sandbox.demo.truth import read_truth
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LOOK_EVERY = 2.0  # seconds between two looks at Airflow's API and the store
 QUIET = 3.0  # seconds nothing more must come after the last expected event, to see a second id
 PATIENCE = 600.0
+CONSUMER = "demo"  # its queues are subscribed before anything is published, so nothing is missed
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +61,17 @@ def prove(session: Session, show: Show, *, patience: float = PATIENCE) -> Outcom
         StackError: Something died, a run failed, or an event is missing after ``patience`` seconds; the
             line says which.
     """
-    listener = Listener(session.settings)
+    consumer = Consumer(session.settings, CONSUMER)
     truth = read_truth(session.urls, session.stack["SPOTLIGHT_SANDBOX_ADMIN_TOKEN"])
     received = Received()
     session.add_partners()
-    views = wait_for(session, listener, truth, received, show, patience=patience)
+    views = wait_for(session, consumer, truth, received, show, patience=patience)
     return Outcome(truth, received, views)
 
 
 def wait_for(
     session: Session,
-    listener: Listener,
+    consumer: Consumer,
     truth: Truth,
     received: Received,
     show: Show,
@@ -85,7 +86,7 @@ def wait_for(
     deadline = time.monotonic() + patience
     looked, views, quiet_since = 0.0, list[follow.DagView](), None
     while True:
-        events = listener.receive()
+        events = consumer.receive(wait_seconds=1)
         received.add(events)
         missing = received.missing(truth)
         now = time.monotonic()

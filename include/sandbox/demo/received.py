@@ -17,19 +17,16 @@ class Received:
 
     Attributes:
         events: Event by id.
-        deliveries: Messages received, repeated ones included.
         conflicts: One line for each entity version told under two ids.
     """
 
     events: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    deliveries: int = 0
     conflicts: list[str] = field(default_factory=list)
     _versions: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def add(self, events: Iterable[Mapping[str, Any]]) -> None:
         """Take in a batch of CloudEvents."""
         for event in events:
-            self.deliveries += 1
             version = (event["subject"], event["sequence"])
             first = self._versions.setdefault(version, event["id"])
             if first != event["id"]:
