@@ -63,7 +63,8 @@ def canonical(resource: str, fields: dict[str, Any]) -> dict[str, Any]:
         "external_id": "x",
         "npo_id": "x",
         "source": source
-        | {"fetched_at": "2026-01-01T00:00:00Z", "content_hash": "x", "mapping_version": 1, "raw_ref": "x"},
+        | {"fetched_at": "2026-01-01T00:00:00Z", "content_hash": "x", "mapping_version": 1, "raw_ref": "x"}
+        | {"deleted_upstream": False},
     }
     checked: dict[str, Any] = checkers()[resource].validate_python(whole)
     return checked
