@@ -48,7 +48,7 @@ def main() -> int:
             say(f"setup: failed: {reason(error)}; the whole log is in {LOG.relative_to(ROOT)}\n")
             return 1
         except KeyboardInterrupt:
-            say("\nsetup: interrupted; the next make goes on from here\n")
+            say("setup: interrupted; the next make goes on from here\n")
             return 130
     return 0
 
@@ -75,6 +75,7 @@ def build() -> None:
     """Make the environment, or complete one that is sound, and leave the stamp."""
     started = time.monotonic()
     STAMP.unlink(missing_ok=True)
+    LOG.unlink(missing_ok=True)
     if not is_sound():
         say(f"setup: creating .venv with Python {sys.version.split()[0]}\n")
         shutil.rmtree(VENV, ignore_errors=True)
@@ -115,7 +116,11 @@ def install(arguments: tuple[str, ...]) -> None:
             errors="replace",
         ) as pip,
     ):
-        report(tee(pip.stdout or (), log))
+        try:
+            report(tee(pip.stdout or (), log))
+        except KeyboardInterrupt:
+            pip.terminate()
+            raise
     if pip.returncode:
         raise subprocess.CalledProcessError(pip.returncode, command)
 
@@ -132,8 +137,6 @@ def report(lines: Iterable[str]) -> None:
     seen, last = 0, 0.0
     for line in lines:
         match = re.match(r"(Collecting|Installing|Building|Preparing|Successfully) ?(.*)", line.strip())
-        if line.startswith("ERROR"):
-            say(f"\n{line}")
         if not match:
             continue
         seen += match[1] == "Collecting"
@@ -159,7 +162,8 @@ def reason(error: OSError | subprocess.CalledProcessError) -> str:
     if isinstance(error, OSError):
         return f"{error.strerror} ({error.filename})"
     errors = [line.strip() for line in LOG.read_text(errors="replace").splitlines() if "ERROR" in line]
-    return errors[-1] if errors else f"{' '.join(error.cmd[1:4])} ended with {error.returncode}"
+    # pip's first error names the package; what follows is advice.
+    return errors[0] if errors else f"{' '.join(error.cmd[1:4])} ended with {error.returncode}"
 
 
 def say(text: str) -> None:

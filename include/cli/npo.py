@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from include.cli.environment import use_local_stack
 from include.cli.output import AsJson, emit
 from include.errors import ConfigurationError
 from include.settings import get_settings
@@ -27,6 +28,7 @@ def list_rows(
     from include.registry.catalogue import parse_rows
     from include.registry.queries import all_rows
 
+    use_local_stack()
     settings = get_settings()
     rows = all_rows(settings.registry_dsn.get_secret_value(), settings.registry_timeout)
     _, broken = parse_rows(rows)
@@ -44,6 +46,7 @@ def show(
     from include.registry import queries
     from include.registry.catalogue import parse_rows
 
+    use_local_stack()
     settings = get_settings()
     dsn, timeout = settings.registry_dsn.get_secret_value(), settings.registry_timeout
     row = queries.row(dsn, npo_id, timeout)
@@ -64,13 +67,18 @@ def _listed(row: RawRow, problem: str | None) -> dict[str, Any]:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     head = ("npo_id", "status", "connector", "schedule", "name")
-    lines = [[name.upper() for name in head], *([str(row[name]) for name in head] for row in rows)]
+    lines = [[name.upper() for name in head], *([_text(row[name]) for name in head] for row in rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     table = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
     return "\n".join([*table, *(f"! {row['npo_id']}: {row['problem']}" for row in rows if row["problem"])])
+
+
+def _text(value: Any) -> str:
+    """Return a value for a terminal: control characters in a name stay visible and do nothing."""
+    return value if isinstance(value, str) and value.isprintable() else json.dumps(value)
 
 
 def _change(change: Change) -> dict[str, Any]:
@@ -92,10 +100,7 @@ def _change(change: Change) -> dict[str, Any]:
 
 def _page(row: RawRow, problem: str | None, changes: list[dict[str, Any]]) -> str:
     width = max(map(len, row))
-    fields = [
-        f"{key.ljust(width)}  {value if isinstance(value, str) else json.dumps(value)}"
-        for key, value in row.items()
-    ]
+    fields = [f"{key.ljust(width)}  {_text(value)}" for key, value in row.items()]
     told = [
         f"  {change['at']} {change['operation']:<6} by {change['by']} {', '.join(change['fields'])}".rstrip()
         for change in changes

@@ -36,19 +36,36 @@ def load_manifest(npo: NpoConfig, folder: Path = CONNECTORS) -> Manifest:
         ConfigurationError: Unknown connector, unreadable file, or an invalid manifest (every problem, one a
             line).
     """
-    base: Mapping[str, Any] = {}
-    if npo.connector != DATA_ONLY:
-        base = connector_data(npo.connector, folder)
     try:
-        manifest = parse_manifest(merge(base, npo.manifest))
+        if npo.connector == DATA_ONLY:
+            return _checked(DATA_ONLY, folder, npo.manifest)
+        data = connector_data(npo.connector, folder)
+        if npo.manifest:
+            return _checked(npo.connector, folder, merge(data, npo.manifest))
+        return _as_it_stands(npo.connector, folder, _changes(folder / npo.connector))
     except ConfigurationError as error:
         raise error.located(subject=npo.npo_id) from None
+
+
+@lru_cache(maxsize=512)
+def _as_it_stands(name: str, folder: Path, changes: tuple[int, ...]) -> Manifest:  # noqa: ARG001 - the cache's key
+    """Return a connector's own manifest; thousands of rows share one, and a parse asks for each."""
+    return _checked(name, folder, connector_data(name, folder))
+
+
+def _changes(folder: Path) -> tuple[int, ...]:
+    files = (folder / "connector.yaml", folder / "transforms.py")
+    return tuple(file.stat().st_mtime_ns for file in files if file.is_file())
+
+
+def _checked(name: str, folder: Path, data: Mapping[str, Any]) -> Manifest:
+    """Return the manifest, its transforms known to exist."""
+    manifest = parse_manifest(data)
     wanted = manifest.transforms()
-    missing = wanted - frozenset(_declared_functions(npo.connector, folder)) if wanted else wanted
+    missing = wanted - frozenset(_declared_functions(name, folder)) if wanted else wanted
     if missing:
         raise ConfigurationError(
-            f"connector {npo.connector!r} lacks transforms its mapping uses: {', '.join(sorted(missing))}",
-            subject=npo.npo_id,
+            f"connector {name!r} lacks transforms its mapping uses: {', '.join(sorted(missing))}"
         )
     return manifest
 

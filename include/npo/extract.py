@@ -16,6 +16,7 @@ from include.connectors.protocol import Window
 from include.npo.context import RunRef
 from include.npo.land import tracks_absence
 from include.npo.novelty import holds_news
+from include.npo.remap import reopen_if_mapping_changed
 from include.storage import landing
 from include.storage.checkpoint import read_checkpoint
 from include.storage.documents import content_digest, merge_digests
@@ -53,7 +54,10 @@ def extract(ctx: RunContext) -> RunRef | None:
     manifests: list[str] = []
     counts = {"pages": 0, "records": 0}
     for resource in ctx.resources:
-        if ctx.backfill and not _filters_by_time(ctx, resource):
+        reopened = reopen_if_mapping_changed(ctx, resource)
+        if reopened:
+            ctx.progress(f"{resource}: the mapping has a new version, {reopened} records go through it again")
+        if ctx.backfill and not ctx.connector.manifest.resource(resource).filters_since:
             manifests += _landed_in(ctx, resource, ctx.backfill)
             continue
         checkpoint = read_checkpoint(ctx.store, ctx.npo.npo_id, resource)
@@ -78,15 +82,10 @@ def window_of(ctx: RunContext, resource: Resource, checkpoint: Checkpoint) -> Wi
     """
     if ctx.backfill:
         return ctx.backfill
-    incremental = ctx.connector.manifest.resource(resource).incremental
-    if checkpoint.cursor is None or incremental is None or incremental.param is None:
+    spec = ctx.connector.manifest.resource(resource)
+    if checkpoint.cursor is None or spec.incremental is None or not spec.filters_since:
         return Window()
-    return Window(since=checkpoint.cursor - incremental.lookback)
-
-
-def _filters_by_time(ctx: RunContext, resource: Resource) -> bool:
-    incremental = ctx.connector.manifest.resource(resource).incremental
-    return incremental is not None and incremental.param is not None
+    return Window(since=checkpoint.cursor - spec.incremental.lookback)
 
 
 def _extract_resource(

@@ -92,7 +92,7 @@ def _batches(ctx: RunContext, manifest: ResourceManifest) -> Iterator[_Batch]:
     """Yield the manifest's records in batches of at most ``batch_size`` or one page, whichever is more."""
     batch = _Batch()
     for page, body in ctx.landing.bodies(manifest):
-        records = ctx.connector.records(_resource(manifest), body)
+        records = ctx.connector.records(_resource(manifest), body, page.content_type)
         if batch and len(batch) + len(records) > ctx.settings.batch_size:
             yield batch
             batch = _Batch()

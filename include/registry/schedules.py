@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime
 
 PRESETS = {
@@ -12,6 +13,7 @@ PRESETS = {
     "@monthly": "{minute} {hour} 1 * *",
 }
 CRON_FIELDS = 5
+_HASHED = re.compile(r"(?<![A-Z])[HR](?![A-Z])", re.IGNORECASE)
 
 
 def cron_expression(npo_id: str, schedule: str) -> str:
@@ -33,7 +35,7 @@ def cron_expression(npo_id: str, schedule: str) -> str:
 def _checked(expression: str) -> str:
     from croniter import CroniterError, croniter  # type: ignore[import-untyped]
 
-    if len(expression.split()) != CRON_FIELDS or any(mark in expression for mark in ("H", "R")):
+    if len(expression.split()) != CRON_FIELDS or _HASHED.search(expression):
         # A sixth field is seconds; H and R are croniter's own, R even random at each parse.
         raise ValueError(f"{expression!r} is neither one of {', '.join(PRESETS)} nor a five-field cron")
     try:

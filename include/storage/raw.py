@@ -115,9 +115,22 @@ def withdraw_unseen(
 
 
 def _live(manifest: ResourceManifest) -> dict[str, Any]:
-    first = raw_key(manifest.npo_id, manifest.resource, "")
+    return _all_of(manifest.npo_id, manifest.resource) | {"deleted_upstream": False}
+
+
+def _all_of(npo_id: str, resource: str) -> dict[str, Any]:
+    first = raw_key(npo_id, resource, "")
     # '}' follows '|' in ASCII: the range holds every key that begins with the prefix.
-    return {"_id": {"$gte": first, "$lt": f"{first[:-1]}}}"}, "deleted_upstream": False}
+    return {"_id": {"$gte": first, "$lt": f"{first[:-1]}}}"}}
+
+
+def reopen(store: IntegrationStore, npo_id: str, resource: str) -> int:
+    """Put every stored record back to landed and return how many; all stages look at them again."""
+    return (
+        store["npo_raw"]
+        .update_many(_all_of(npo_id, resource), {"$set": {"state": RawState.LANDED.value, "pending": True}})
+        .matched_count
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,10 +58,32 @@ def main() -> None:
         "violations": violations(bag),
     }
     checked = time.monotonic()
-    result["dags"] = {dag_id: DagSerialization.to_dict(dag) for dag_id, dag in bag.dags.items()}
+    dags = {dag_id: DagSerialization.to_dict(dag) for dag_id, dag in bag.dags.items()}
+    result["dags"] = dags
     result["parse_seconds"] = round(parsed - began, 2)
     result["serialize_seconds"] = round(time.monotonic() - checked, 2)
+    result["next_runs"] = {dag_id: next_runs(dag) for dag_id, dag in list(dags.items())[:3]}
     sys.stdout.write(json.dumps(result, sort_keys=True) + "\n")
+
+
+def next_runs(serialized: dict[str, Any]) -> list[str]:
+    """Return when the scheduler, which reads the DAG back, would next run it after two moments."""
+    import pendulum
+    from airflow.serialization.serialized_objects import DagSerialization
+    from airflow.timetables.base import DataInterval, TimeRestriction
+
+    timetable = DagSerialization.from_dict(serialized).timetable
+    moments = (pendulum.datetime(2026, 3, 28, 12), pendulum.datetime(2026, 10, 25, 12))
+    runs = (
+        timetable.next_dagrun_info(
+            last_automated_data_interval=DataInterval.exact(moment),
+            restriction=TimeRestriction(earliest=None, latest=None, catchup=True),
+        )
+        for moment in moments
+    )
+    return [
+        run.data_interval.start.in_timezone("UTC").isoformat() for run in runs if run and run.data_interval
+    ]
 
 
 def violations(bag: Any) -> list[str]:

@@ -204,6 +204,20 @@ def test_a_changed_row_changes_only_its_own_dag(three_rows: tuple[str, ...], sql
     assert [dag_id for dag_id in before if before[dag_id] != after[dag_id]] == ["npo__hopeworks"]
 
 
+def test_a_row_runs_by_the_clock_of_its_own_time_zone(three_rows: tuple[str, ...], sql: Sql, parse: Parse):
+    sql(
+        "update integration.npo set timezone = 'Europe/London', schedule = '0 2 * * *'"
+        " where npo_id = 'hopeworks'"
+    )
+    parsed = parse()
+    # In London the night run is at 01:00 UTC in summer and 02:00 UTC in winter.
+    assert parsed["dags"]["npo__hopeworks"]["dag"]["timetable"]["__var"] == {
+        "expression": "0 2 * * *",
+        "timezone": "Europe/London",
+    }
+    assert parsed["next_runs"]["npo__hopeworks"] == ["2026-03-29T01:00:00+00:00", "2026-10-26T02:00:00+00:00"]
+
+
 def test_a_thousand_rows_parse_within_airflows_limit(
     sql: Sql, parse: Parse, record_testsuite_property: Callable[[str, object], None]
 ):

@@ -91,13 +91,13 @@ def test_airflow_listens_on_the_loopback_only(proven: Proven):
     book = proven.session.airflow._book
     sessions = {record.sid for name in COMMANDS if (record := book.get(name))}
     listening = {
-        connection.laddr.ip
+        connection.laddr[:1]
         for connection in psutil.net_connections("tcp")
         if connection.status == psutil.CONN_LISTEN
         and connection.pid
         and os.getsid(connection.pid) in sessions
     }
-    assert listening == {"127.0.0.1"}
+    assert listening == {("127.0.0.1",)}
 
 
 def test_a_second_run_with_nothing_new_skips_what_comes_after_extract(proven: Proven):

@@ -324,6 +324,12 @@ def test_npo_list_names_every_row_and_what_is_broken(
     assert "! sick: 'now and then'" in spotlight("list").stdout
 
 
+def test_a_name_cannot_steer_the_terminal(spotlight: Any, registry_dsn: str):
+    queries.insert_npo(registry_dsn, npo(name="Hope\x1b[31mworks"), TIMEOUT)
+    for command in (["list"], ["show", "hopeworks"]):
+        assert "\x1b" not in spotlight(*command).stdout
+
+
 def test_npo_show_tells_the_row_and_its_changes(spotlight: Any, registry_dsn: str):
     queries.insert_npo(registry_dsn, npo(), TIMEOUT, changed_by="ann")
     queries.set_status(registry_dsn, "hopeworks", NpoStatus.PAUSED, TIMEOUT, changed_by="bob")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from importlib.metadata import distributions
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from include.settings import PROJECT_ROOT
 
@@ -71,3 +73,13 @@ def test_no_requirements_file_names_where_packages_come_from(path):
 def test_the_scripts_are_executable():
     assert os.access(PROJECT_ROOT / ".ci" / "run", os.X_OK)
     assert os.access(PROJECT_ROOT / "bin" / "spotlight", os.X_OK)
+
+
+def test_every_pinned_package_installs_on_the_oldest_python_we_promise():
+    oldest = "3.11.0"  # Debian 12 has 3.11.2
+    too_new = [
+        f"{found.name}=={found.version} wants {found.metadata['Requires-Python']}"
+        for found in distributions()
+        if not SpecifierSet(found.metadata["Requires-Python"] or "").contains(oldest)
+    ]
+    assert too_new == []

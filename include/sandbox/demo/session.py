@@ -7,8 +7,7 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from include.events.topics import ensure_topics
-from include.registry.migrate import apply_migrations
+from include.prepare import prepare
 from include.sandbox.airflow.local_airflow import LocalAirflow
 from include.sandbox.airflow.settings_file import load_settings, read_settings_file
 from include.sandbox.demo.locks import sole_user
@@ -17,7 +16,6 @@ from include.sandbox.demo.signals import shielded_from_signals
 from include.sandbox.stack import LocalStack
 from include.sandbox.stack.processes import ProcessBook
 from include.settings import PROJECT_ROOT
-from include.storage.landing import LandingZone
 from include.storage.mongo import IntegrationStore
 
 if TYPE_CHECKING:
@@ -96,16 +94,8 @@ def _bring_up(home: Path, cleanup: contextlib.ExitStack, on_progress: Progress) 
     settings = stack.up(lambda server, state: on_progress(f"{server}: {state}"))
     store = IntegrationStore(settings)
     cleanup.callback(store.close)
-    _prepare(settings, store)
+    prepare(settings)
     airflow = LocalAirflow(stack.book, stack.env(), on_progress=on_progress)
     cleanup.callback(airflow.down)
     airflow.up()
     return Session(stack.env(), settings, airflow, store)
-
-
-def _prepare(settings: Settings, store: IntegrationStore) -> None:
-    """Make what the pipelines expect to find; harmless when it is there."""
-    apply_migrations(settings.registry_dsn.get_secret_value())
-    store.prepare()
-    LandingZone(settings).prepare()
-    ensure_topics(settings)

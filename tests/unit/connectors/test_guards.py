@@ -238,6 +238,18 @@ def test_a_rest_row_is_wholly_its_manifest() -> None:
         load_manifest(make_row("https://a.example"))
 
 
+def test_a_rest_row_has_no_transforms() -> None:
+    manifest = make_manifest()
+    manifest["resources"]["offerings"]["mapping"]["fields"]["name"] = {"path": "name", "transform": "shout"}
+    with pytest.raises(ConfigurationError, match="connector 'rest' lacks transforms its mapping uses: shout"):
+        load_manifest(make_row("https://a.example", manifest=manifest))
+
+
+def test_rows_of_one_connector_share_its_manifest(folder: Path) -> None:
+    one, other = (make_row(f"https://{name}.example", npo_id=name, connector="acme") for name in ("aa", "bb"))
+    assert load_manifest(one, folder) is load_manifest(other, folder)
+
+
 def test_an_opened_connector_shows_no_secret() -> None:
     connector = open_connector(
         make_row("https://a.example", manifest=make_manifest()), CREDENTIAL, Settings()

@@ -37,7 +37,9 @@ def test_daily_presets_are_spread_over_the_hours_too():
     assert len({cron_expression(f"npo_{number}", "@daily").split()[1] for number in range(500)}) == 24
 
 
-@pytest.mark.parametrize("expression", ["*/15 * * * *", "5 3 * * 1-5", "0 6,18 1 */2 *"])
+@pytest.mark.parametrize(
+    "expression", ["*/15 * * * *", "5 3 * * 1-5", "0 6,18 1 */2 *", "0 0 * MAR,APR THU-FRI"]
+)
 def test_a_cron_expression_stays_as_written(expression: str):
     assert cron_expression("hopeworks", expression) == expression
 
@@ -53,6 +55,8 @@ def test_a_cron_expression_stays_as_written(expression: str):
         "* * * * * *",
         "R * * * *",
         "H * * * *",
+        "0 r(1-5) * * *",
+        "*/15,h * * * *",
         "0 0 30 2 *",
         "0 0 31 4 *",
     ],

@@ -1,0 +1,110 @@
+"""``spotlight run <dag_id>``: a DAG's stages in this process, in order, without a scheduler."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from include.cli.environment import use_local_stack
+from include.cli.output import AsJson, emit, output
+from include.errors import ConfigurationError
+
+PREFIX = "npo__"
+
+DagId = Annotated[str, typer.Argument(help="The DAG, such as npo__hopeworks.")]
+Day = Annotated[
+    datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="Backfill this one day (UTC).")
+]
+Start = Annotated[
+    datetime | None,
+    typer.Option(
+        "--from", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Backfill from here (UTC, inclusive)."
+    ),
+]
+End = Annotated[
+    datetime | None,
+    typer.Option("--to", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="... to here (UTC, exclusive)."),
+]
+
+
+def command(
+    dag_id: DagId,
+    date: Day = None,
+    start: Start = None,
+    end: End = None,
+    as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
+) -> None:
+    """Run a DAG's stages in this process, in order, for debugging.
+
+    Without dates it reads on from the checkpoint, like a scheduled run; with dates it reads exactly
+    that interval, like a backfill, and leaves the checkpoint where it is. It changes the same store and
+    publishes the same events as a run by the scheduler would.
+    """
+    from include.npo.run import STAGES, run_stage
+
+    if not dag_id.startswith(PREFIX):
+        raise ConfigurationError(
+            f"no DAG {dag_id!r} that can be run here; one of an NPO is named {PREFIX}<npo_id>, and "
+            "'spotlight npo list' names them"
+        )
+    interval = interval_of(date, start, end)
+    use_local_stack()
+    npo_id, run_id = dag_id.removeprefix(PREFIX), f"cli__{datetime.now(tz=UTC).isoformat()}"
+    ref: dict[str, Any] | None = None
+    done: list[dict[str, Any]] = []
+    for stage in STAGES:
+        began = time.perf_counter()
+        ref = run_stage(
+            stage,
+            npo_id,
+            ref,
+            run_id=run_id,
+            data_interval=interval,
+            backfill=interval is not None,
+            progress=_tell,
+        )
+        done.append({"stage": stage, "seconds": round(time.perf_counter() - began, 2)})
+        _tell(f"{stage} done in {done[-1]['seconds']} s")
+        if ref is None:
+            break
+    counts = ref["counts"] if ref else {}
+    emit(
+        {"dag_id": dag_id, "run_id": run_id, "stages": done, "counts": counts, "nothing_to_do": ref is None},
+        _summary(dag_id, counts),
+    )
+
+
+def interval_of(
+    date: datetime | None, start: datetime | None, end: datetime | None
+) -> tuple[datetime, datetime] | None:
+    """Return the data interval asked for, UTC; ``None`` when none was.
+
+    Raises:
+        BadParameter: Half an interval, an empty one, or two ways of saying it.
+    """
+    if date is not None:
+        if start is not None or end is not None:
+            raise typer.BadParameter("--date stands for a whole day; leave out --from and --to")
+        start, end = date, date + timedelta(days=1)
+    if start is None and end is None:
+        return None
+    if start is None or end is None:
+        raise typer.BadParameter("--from and --to belong together")
+    if start >= end:
+        raise typer.BadParameter("--to must be later than --from")
+    return start.replace(tzinfo=UTC), end.replace(tzinfo=UTC)
+
+
+def _tell(line: str) -> None:
+    if not output.as_json:
+        typer.echo(f"  {line}", err=True)
+
+
+def _summary(dag_id: str, counts: dict[str, int]) -> str:
+    if not counts:
+        return f"{dag_id}: nothing new upstream and nothing pending"
+    told = (f"{name} {number}" for name, number in sorted(counts.items()) if number)
+    return f"{dag_id}: " + ", ".join(told)
