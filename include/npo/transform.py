@@ -16,7 +16,7 @@ from include.quality.gate import Reason, run_suite
 from include.quality.quarantine import Quarantined, open_count, release, set_aside
 from include.storage.documents import RawState
 from include.storage.entities import known_entities, write_entities
-from include.storage.outbox import OutboxEntry, add_to_outbox
+from include.storage.outbox import OutboxEntry, add_to_outbox, known_events
 from include.storage.raw import PendingRecord, move_state, next_pending, quarantine_raw
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ def _prepare(ctx: RunContext, resource: Resource) -> tuple[dict[str, int] | None
     ]
     now = ctx.now()
     outbox = [_outbox_entry(ctx, resource, record, entity, known, now) for record, entity in changed]
+    made = known_events(ctx.store, [entry.id for entry in outbox])
+    outbox = [entry for entry in outbox if entry.id not in made]
     changes = _Changes(batch, [entity for _, entity in changed], known, outbox, now)
     counts = {
         "entities": len(changed),

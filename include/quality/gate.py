@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +24,9 @@ from include.errors import DataQualityError, FatalError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# Great Expectations keeps the batch it looks at in the data source: two threads would mix theirs up.
+_ONE_AT_A_TIME = threading.Lock()
 
 SUITES = Path(__file__).parent / "suites"
 
@@ -84,8 +88,10 @@ def run_suite(name: str, frame: pd.DataFrame) -> GateResult:
     """
     if frame.empty:
         return GateResult(name, 0, {}, ())
-    batch = _batch_definition(name).get_batch(batch_parameters={"dataframe": frame.reset_index(drop=True)})
-    outcome = batch.validate(_suite(name), result_format="COMPLETE")
+    with _ONE_AT_A_TIME:
+        definition = _batch_definition(name)
+        batch = definition.get_batch(batch_parameters={"dataframe": frame.reset_index(drop=True)})
+        outcome = batch.validate(_suite(name), result_format="COMPLETE")
     rows: dict[int, list[Reason]] = {}
     batch_failures: list[Reason] = []
     for result in outcome.results:

@@ -58,7 +58,7 @@ def set_aside(
         [
             UpdateOne(
                 {"_id": record.key},
-                {"$set": _document(record, at), "$setOnInsert": {"first_seen": at}, "$inc": {"seen": 1}},
+                {"$set": _verdict(record, at), "$setOnInsert": _evidence(record, at), "$inc": {"seen": 1}},
                 upsert=True,
             )
             for record in records
@@ -68,17 +68,23 @@ def set_aside(
     )
 
 
-def _document(record: Quarantined, at: datetime) -> dict[str, Any]:
+def _verdict(record: Quarantined, at: datetime) -> dict[str, Any]:
+    return {
+        "state": QuarantineState.OPEN.value,
+        "stage": record.stage,
+        "reasons": [{"code": reason.code, "message": reason.message} for reason in record.reasons],
+        "last_seen": at,
+    }
+
+
+def _evidence(record: Quarantined, at: datetime) -> dict[str, Any]:
     return {
         "npo_id": record.npo_id,
         "resource": record.resource,
         "external_id": record.external_id,
-        "stage": record.stage,
-        "state": QuarantineState.OPEN.value,
-        "reasons": [{"code": reason.code, "message": reason.message} for reason in record.reasons],
         "payload": record.payload,
         "raw_ref": record.raw_ref,
-        "last_seen": at,
+        "first_seen": at,
     }
 
 

@@ -56,6 +56,14 @@ def add_to_outbox(
         )
 
 
+def known_events(store: IntegrationStore, ids: Sequence[str]) -> set[str]:
+    """Return which of these events were made before, sent or not.
+
+    An entity store that is rebuilt from what was landed comes to the same events; they are not told twice.
+    """
+    return {doc["_id"] for doc in store["outbox"].find({"_id": {"$in": list(ids)}}, {"_id": 1})}
+
+
 def next_events(store: IntegrationStore, npo_id: str, *, limit: int) -> list[OutboxEntry]:
     """Return the next events of an NPO, in the order they were committed."""
     found = (

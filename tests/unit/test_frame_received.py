@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from include.sandbox.airflow.config import AirflowPlace
+from include.sandbox.demo.flows import _give_up_on_failures
+from include.sandbox.demo.follow import DagView
 from include.sandbox.demo.received import Received, describe_missing
 from include.sandbox.demo.summary import problems, summarise
 from include.sandbox.demo.truth import Truth
+from include.sandbox.stack.errors import StackError
+
+if TYPE_CHECKING:
+    from include.sandbox.demo.session import Session
 
 TRUTH = Truth(
     subjects={
@@ -62,3 +74,23 @@ def test_the_last_line_counts_entities_events_and_partners():
     assert summary.to_json() == (
         '{"npos": 1, "offerings": 2, "assignments": 1, "events": 4, "quarantined": 0, "seconds": 61.2}'
     )
+
+
+def view(npo_id: str, run_state: str, stage: str = "") -> DagView:
+    return DagView(
+        npo_id, run_state, stage, paused=False, offerings=0, assignments=0, events=0, quarantined=0
+    )
+
+
+def test_a_failed_run_ends_the_wait_at_once_and_names_stage_and_logs(tmp_path):
+    session = SimpleNamespace(airflow=SimpleNamespace(place=AirflowPlace(tmp_path)))
+    views = [view("codebridge", "success"), view("hopeworks", "failed", "extract")]
+    with pytest.raises(
+        StackError, match=r"npo__hopeworks failed at extract; task logs: .*dag_id=npo__hopeworks"
+    ):
+        _give_up_on_failures(cast("Session", session), views, {("hopeworks", "offerings"): 2})
+
+
+def test_a_later_run_that_fails_is_no_matter_once_everything_was_received(tmp_path):
+    session = SimpleNamespace(airflow=SimpleNamespace(place=AirflowPlace(tmp_path)))
+    _give_up_on_failures(cast("Session", session), [view("hopeworks", "failed", "extract")], {})

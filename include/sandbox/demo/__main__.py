@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -43,9 +44,10 @@ class Screen:
         self._last_line = float("-inf")
 
     def line(self, text: str) -> None:
-        """Print a line with the seconds since the start."""
-        self.end_live()
-        self._console.print(Text(f"{time.monotonic() - self._started:6.1f} s  {text}"), soft_wrap=True)
+        """Print a line with the seconds since the start. A terminal that is gone stops nothing."""
+        with contextlib.suppress(OSError):
+            self.end_live()
+            self._console.print(Text(f"{time.monotonic() - self._started:6.1f} s  {text}"), soft_wrap=True)
 
     def table(self, views: Sequence[DagView], received: Received | None) -> None:
         """Show the DAGs in place; as a line now and then where nothing can be shown in place."""

@@ -74,7 +74,7 @@ def local_session(home: Path, *, wipe: bool, on_progress: Progress) -> Iterator[
         finally:
             # Stopping is bounded, and half-stopped is what leaves leftovers: nothing may interrupt it.
             with shielded_from_signals():
-                on_progress("stopping everything")
+                cleanup.callback(on_progress, "stopping everything")
                 cleanup.close()
 
 
