@@ -134,8 +134,9 @@ class ErrorRules:
         )
 
     def _configuration(self, answer: Answer, advice: str) -> ConfigurationError:
+        # The partner said no to our set-up: asking again before a person has looked would only annoy.
         return ConfigurationError(
-            f"{answer.status_code} from {answer.where}: {advice}", subject=self._subject
+            f"{answer.status_code} from {answer.where}: {advice}", pauses=True, subject=self._subject
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from include.errors import ConfigurationError
+from include.errors import ConfigurationError, TransientError
 from include.registry.models import Credential
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ def resolve_credential(ref: str | None) -> Credential:
     an external backend, and last Airflow's metadata database. No ``ref`` gives an empty credential.
 
     Raises:
-        ConfigurationError: No backend knows the connection, or its definition cannot be read.
+        ConfigurationError: No backend knows the connection, or its extra is no object.
+        TransientError: A backend did not answer: "could not look it up" is never "not there".
     """
     if not ref:
         return Credential()
@@ -38,8 +39,11 @@ def _connection(ref: str) -> Connection:
         connection = BaseHook.get_connection(ref)
     except AirflowNotFoundException:
         connection = _from_metadata_database(ref)
-    except Exception:  # noqa: BLE001 - the text or cause may quote the secret: neither is passed on
-        connection = None
+    except Exception as error:  # noqa: BLE001 - the text or cause may quote the secret: neither is passed on
+        raise TransientError(
+            f"credential_ref {ref!r} could not be looked up ({type(error).__name__}): whether it is there is "
+            "not known; it is tried again, look at the secrets backend if it stays"
+        ) from None
     if connection is None:
         raise ConfigurationError(
             f"credential_ref {ref!r} is not a readable Airflow connection; add it under Admin > Connections, "
