@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from include.npo.landing_plan import Stored
@@ -10,7 +11,6 @@ from include.storage.documents import RawState, raw_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from pymongo.client_session import ClientSession
 
@@ -105,6 +105,9 @@ def withdraw_unseen(
         {
             "$set": {
                 "deleted_upstream": True,
+                # Seen to be missing by this extraction: an older one that is landed again knows less.
+                "manifest": manifest.key,
+                "fetched_at": datetime.fromisoformat(manifest.started_at),
                 "state": RawState.LANDED.value,
                 "pending": True,
                 "landed_at": at,
