@@ -1,0 +1,168 @@
+"""The documentation names what exists: files, headings, settings, commands and their options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.core import TyperGroup
+
+from include import errors
+from include.cli import app
+from include.settings import PROJECT_ROOT, Settings
+from include.storage.mongo import IntegrationStore
+
+DOCS = PROJECT_ROOT / "docs"
+PAGES = [PROJECT_ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+
+_FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_SPAN = re.compile(r"`([^`\n]+)`")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
+_COMMAND = re.compile(r"(?:^|^\$ |^exec |.*[/']|.*\b(?:with|runs) )spotlight +(.*)$")
+_PLACE = re.compile(r"(?<![\w>}.])/(?:home|opt|root|tmp|work|Users)/\S*")
+
+
+def page_name(page: Path) -> str:
+    return page.relative_to(PROJECT_ROOT).as_posix()
+
+
+def prose(text: str) -> str:
+    """Return a page without its fenced blocks and code spans: what is rendered as text."""
+    return _SPAN.sub("", _FENCE.sub("", text))
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as the usual renderers make them."""
+    text = _FENCE.sub("", page.read_text("utf-8"))
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in _HEADING.findall(text)}
+
+
+def quoted_commands(text: str) -> Iterator[list[str]]:
+    """Yield the words after ``spotlight`` of each command in a fenced block or a code span."""
+    lines = [line for block in _FENCE.findall(text) for line in block.splitlines()]
+    for code in [*lines, *_SPAN.findall(_FENCE.sub("", text))]:
+        found = _COMMAND.match(code.strip().partition("  #")[0])
+        if found:
+            words = re.split(r"[;&'\"]|\s\|\s", found[1])[0].split()
+            if words:
+                yield words
+
+
+def complaint(words: list[str]) -> str | None:
+    """Return what of a quoted command does not exist; ``a|b`` stands for either, ``...`` for anything."""
+    command: Any = typer.main.get_command(app)
+    options = {"--help", "-h", *option_names(command)}
+    path: list[str] = []
+    for word in words:
+        name = word.strip("[]").partition("=")[0]
+        if name.startswith("-"):
+            if name not in options:
+                return f"{' '.join(path)!r} has no option {name}"
+        elif isinstance(command, TyperGroup) and name != "...":
+            missing = [choice for choice in name.split("|") if choice not in command.commands]
+            if missing:
+                return f"no command {' '.join([*path, missing[0]])!r}"
+            path.append(name)
+            command = command.commands[name.partition("|")[0]]
+            options |= option_names(command)
+    return None
+
+
+def option_names(command: Any) -> set[str]:
+    return {name for param in command.params for name in [*param.opts, *param.secondary_opts]}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_a_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    broken = []
+    for target in _LINK.findall(prose(page.read_text("utf-8"))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            broken.append(target)
+    assert not broken
+
+
+def test_every_setting_is_explained_for_a_deployment() -> None:
+    deploy = (DOCS / "deploy.md").read_text("utf-8")
+    named = set(re.findall(r"`(SPOTLIGHT_[A-Z0-9_]+)`", deploy))
+    assert {f"SPOTLIGHT_{name.upper()}" for name in Settings.model_fields} <= named
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_a_setting_that_is_named_exists(page: Path) -> None:
+    known = {f"SPOTLIGHT_{name.upper()}" for name in Settings.model_fields} | {"SPOTLIGHT_AIRFLOW_DSN"}
+    named = set(re.findall(r"\bSPOTLIGHT_[A-Z0-9_]*[A-Z0-9]\b(?!_?\*)", page.read_text("utf-8")))
+    assert {name for name in named - known if not name.startswith("SPOTLIGHT_SANDBOX")} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_a_quoted_command_exists_with_its_options(page: Path) -> None:
+    found = [complaint(words) for words in quoted_commands(page.read_text("utf-8"))]
+    assert [problem for problem in found if problem] == []
+
+
+def test_the_commands_of_the_docs_are_found() -> None:
+    found = {" ".join(words[:2]) for page in PAGES for words in quoted_commands(page.read_text("utf-8"))}
+    assert {"npo list", "events tail", "stack up", "events prepare", "prepare"} <= found
+
+
+@pytest.mark.parametrize(
+    ("quoted", "problem"),
+    [
+        ("npo list|show", None),
+        ("--json npo list", None),
+        ("run npo__x --from 2026-11-01 --to 2026-11-08", None),
+        ("npo delete x", "no command 'npo delete'"),
+        ("npo list|delete", "no command 'npo delete'"),
+        ("events tail --from x", "'events tail' has no option --from"),
+    ],
+)
+def test_what_a_quoted_command_lacks_is_told(quoted: str, problem: str | None) -> None:
+    assert complaint(quoted.split()) == problem
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=page_name)
+def test_every_page_is_in_the_index(page: Path) -> None:
+    linked = set(_LINK.findall((DOCS / "README.md").read_text("utf-8")))
+    assert page.name == "README.md" or page.name in linked
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_a_page_names_no_folder_of_somebodys_machine(page: Path) -> None:
+    assert _PLACE.findall(page.read_text("utf-8")) == []
+
+
+def test_every_reason_for_quarantine_is_explained() -> None:
+    source = "\n".join(
+        path.read_text("utf-8")
+        for folder in ("connectors", "npo", "quality")
+        for path in (PROJECT_ROOT / "include" / folder).rglob("*")
+        if path.suffix in {".py", ".json"} and "samples" not in path.parts
+    )
+    codes = set(re.findall(r'(?:code=|"code": |BadValueError\(|code, expected = )"(\w+)"', source))
+    explained = (DOCS / "monitor.md").read_text("utf-8") + (DOCS / "recover.md").read_text("utf-8")
+    assert len(codes) > 20
+    assert {code for code in codes if f"`{code}`" not in explained and f": {code}:" not in explained} == set()
+
+
+def test_every_kind_of_failure_is_explained() -> None:
+    kinds = {kind.__name__ for kind in errors.IntegrationError.__subclasses__()} | {"RateLimitedError"}
+    recover = (DOCS / "recover.md").read_text("utf-8")
+    taxonomy = {name for name in kinds if getattr(errors, name, None)}
+    assert {name for name in taxonomy if f"| `{name}` |" not in recover} == set()
+
+
+def test_every_collection_of_the_store_is_described() -> None:
+    described = (DOCS / "architecture.md").read_text("utf-8")
+    collections = re.findall(r"^ {8}([a-z_, ]+): ", IntegrationStore.__doc__ or "", re.MULTILINE)
+    names = {name for line in collections for name in line.split(", ")}
+    assert "outbox" in names
+    assert {name for name in names if f"`{name}`" not in described} == set()
