@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from include.errors import DataQualityError, RecordError
@@ -81,11 +82,24 @@ def land_raw(ctx: RunContext, ref: RunRef) -> RunRef:
 
 def _land_manifest(ctx: RunContext, manifest: ResourceManifest) -> dict[str, int]:
     tally = _Tally()
-    for batch in _batches(ctx, manifest):
-        _guard(ctx, manifest, batch)
-        _commit_batch(ctx, manifest, batch, tally)
+    for batch, plan in ctx.store.commit_each(ctx.npo.npo_id, partial(_plans, ctx, manifest)):
+        tally.add(plan, len(batch.refused))
+        tally.cursor = _latest(tally.cursor, batch.records)
     _finish(ctx, manifest, tally)
     return tally.counts
+
+
+def _plans(
+    ctx: RunContext, manifest: ResourceManifest
+) -> Iterator[tuple[tuple[_Batch, LandingPlan], Write | None] | None]:
+    before: set[str] = set()
+    for batch in _batches(ctx, manifest):
+        _guard(ctx, manifest, batch)
+        keys = {record.key for record in batch.records}
+        if not keys.isdisjoint(before):
+            yield None  # a record met again: what is stored of it must be known first
+        before = keys
+        yield _plan(ctx, manifest, batch)
 
 
 def _batches(ctx: RunContext, manifest: ResourceManifest) -> Iterator[_Batch]:
@@ -170,26 +184,22 @@ def _guard(ctx: RunContext, manifest: ResourceManifest, batch: _Batch) -> None:
     run_suite("npo_raw", frame).require_batch(subject=f"{ctx.npo.npo_id} {manifest.resource}", stage=STAGE)
 
 
-def _commit_batch(ctx: RunContext, manifest: ResourceManifest, batch: _Batch, tally: _Tally) -> None:
-    keys = [record.key for record in batch.records]
+def _plan(
+    ctx: RunContext, manifest: ResourceManifest, batch: _Batch
+) -> tuple[tuple[_Batch, LandingPlan], Write | None]:
+    stored = stored_versions(ctx.store, [record.key for record in batch.records])
+    plan = plan_landing(batch.records, stored, manifest=manifest.key)
+    refused = [*batch.refused, *(_ambiguous(ctx, manifest, record) for record in plan.ambiguous)]
+    counts_seen = tracks_absence(_spec(ctx, manifest), manifest)
     now = ctx.now()
-    seen_counts = tracks_absence(_spec(ctx, manifest), manifest)
 
-    def prepare() -> tuple[LandingPlan, Write | None]:
-        plan = plan_landing(batch.records, stored_versions(ctx.store, keys), manifest=manifest.key)
-        refused = [*batch.refused, *(_ambiguous(ctx, manifest, record) for record in plan.ambiguous)]
+    def write(session: ClientSession, _order: int) -> None:
+        write_landed(ctx.store, session, manifest, plan, at=now)
+        if counts_seen:
+            mark_seen(ctx.store, session, manifest, plan)
+        set_aside(ctx.store, session, refused, at=now)
 
-        def write(session: ClientSession, _order: int) -> None:
-            write_landed(ctx.store, session, manifest, plan, at=now)
-            if seen_counts:
-                mark_seen(ctx.store, session, manifest, plan)
-            set_aside(ctx.store, session, refused, at=now)
-
-        return plan, write if plan.new or plan.changed or refused or seen_counts else None
-
-    plan = ctx.store.commit_plan(ctx.npo.npo_id, prepare)
-    tally.add(plan, len(batch.refused))
-    tally.cursor = _latest(tally.cursor, batch.records)
+    return (batch, plan), write if plan.new or plan.changed or refused or counts_seen else None
 
 
 def _ambiguous(ctx: RunContext, manifest: ResourceManifest, record: Incoming) -> Quarantined:

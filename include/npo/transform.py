@@ -17,9 +17,10 @@ from include.quality.quarantine import Quarantined, open_count, release, set_asi
 from include.storage.documents import RawState
 from include.storage.entities import known_entities, write_entities
 from include.storage.outbox import OutboxEntry, add_to_outbox, known_events
-from include.storage.raw import PendingRecord, move_state, next_pending, quarantine_raw
+from include.storage.raw import PendingRecord, move_state, pending_batches, quarantine_raw
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     import pandas as pd
@@ -60,18 +61,21 @@ def transform(ctx: RunContext, ref: RunRef) -> RunRef:
     """
     counts = {"entities": 0, "events": 0, "unchanged": 0, "quarantined": 0}
     for resource in ctx.resources:
-        while found := ctx.store.commit_plan(ctx.npo.npo_id, partial(_prepare, ctx, resource)):
+        for found in ctx.store.commit_each(ctx.npo.npo_id, partial(_plans, ctx, resource)):
             for what, number in found.items():
                 counts[what] += number
             ctx.progress(f"{resource}: {counts['entities']} entities, {counts['events']} events so far")
     return ref.counted(STAGE, counts)
 
 
-def _prepare(ctx: RunContext, resource: Resource) -> tuple[dict[str, int] | None, Write | None]:
-    """Map the next batch and compare it with what is known; return counts and the write."""
-    records = next_pending(ctx.store, ctx.npo.npo_id, resource, RawState.VALID, limit=ctx.settings.batch_size)
-    if not records:
-        return None, None
+def _plans(ctx: RunContext, resource: Resource) -> Iterator[tuple[dict[str, int], Write]]:
+    size = ctx.settings.batch_size
+    for records in pending_batches(ctx.store, ctx.npo.npo_id, resource, RawState.VALID, size=size):
+        yield _plan(ctx, resource, records)
+
+
+def _plan(ctx: RunContext, resource: Resource, records: list[PendingRecord]) -> tuple[dict[str, int], Write]:
+    """Map a batch and compare it with what is known; return counts and the write."""
     batch = _gated(ctx, resource, _mapped(ctx, resource, records))
     known = known_entities(ctx.store, resource, [entity.id for _, entity in batch.good])
     changed = [

@@ -11,10 +11,10 @@ from include.connectors.expressions import getter
 from include.quality.gate import run_suite
 from include.quality.quarantine import Quarantined, set_aside
 from include.storage.documents import RawState
-from include.storage.raw import PendingRecord, move_state, next_pending, quarantine_raw
+from include.storage.raw import PendingRecord, move_state, pending_batches, quarantine_raw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
     from pymongo.client_session import ClientSession
@@ -45,20 +45,25 @@ def validate(ctx: RunContext, ref: RunRef) -> RunRef:
     counts = {"valid": 0, "quarantined": 0}
     for resource in ctx.resources:
         probe = _probe(ctx, resource)
-        while found := ctx.store.commit_plan(ctx.npo.npo_id, partial(_prepare, ctx, resource, probe)):
-            counts["valid"] += found[0]
-            counts["quarantined"] += found[1]
+        for valid, quarantined in ctx.store.commit_each(
+            ctx.npo.npo_id, partial(_plans, ctx, resource, probe)
+        ):
+            counts["valid"] += valid
+            counts["quarantined"] += quarantined
             ctx.progress(f"{resource}: {counts['valid']} valid, {counts['quarantined']} quarantined so far")
     return ref.counted(STAGE, counts)
 
 
-def _prepare(
-    ctx: RunContext, resource: Resource, probe: Probe
-) -> tuple[tuple[int, int] | None, Write | None]:
-    """Look at the next batch; return how many are valid and quarantined, and the write that says so."""
-    batch = next_pending(ctx.store, ctx.npo.npo_id, resource, RawState.LANDED, limit=ctx.settings.batch_size)
-    if not batch:
-        return None, None
+def _plans(ctx: RunContext, resource: Resource, probe: Probe) -> Iterator[tuple[tuple[int, int], Write]]:
+    size = ctx.settings.batch_size
+    for batch in pending_batches(ctx.store, ctx.npo.npo_id, resource, RawState.LANDED, size=size):
+        yield _plan(ctx, resource, probe, batch)
+
+
+def _plan(
+    ctx: RunContext, resource: Resource, probe: Probe, batch: list[PendingRecord]
+) -> tuple[tuple[int, int], Write]:
+    """Look at a batch; return how many are valid and quarantined, and the write that says so."""
     result = run_suite(f"npo_{resource}", _frame(ctx, batch, probe))
     result.require_batch(subject=f"{ctx.npo.npo_id} {resource}", stage=STAGE)
     good = [record for at, record in enumerate(batch) if at not in result.row_failures]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from include.errors import IntegrationError, TransientError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pymongo import MongoClient
     from pymongo.client_session import ClientSession
@@ -135,6 +136,59 @@ class IntegrationStore:
         except PyMongoError as error:
             raise unavailable(error, subject=npo_id) from error
 
+    def commit_each(
+        self, npo_id: str, plans: Callable[[], Iterator[tuple[Outcome, Write | None] | None]]
+    ) -> Iterator[Outcome]:
+        """Commit batch after batch, each planned while the one before is being written.
+
+        A plan may be made before the commit of the one before is known: nobody else can have committed
+        in between, else that commit fails, and ours touches other records. A generator that cannot
+        promise that its next plan touches other records yields ``None`` first: the commit under way is
+        then waited for.
+
+        Args:
+            npo_id: Whose fence guards the commits.
+            plans: Starts a generator that reads the store and yields what it found out and the write to
+                commit, ``None`` for no write. Started anew when somebody else committed in between.
+
+        Yields:
+            Each outcome, once its write is committed.
+
+        Raises:
+            TransientError: The store did not answer, or others kept committing.
+        """
+        for _ in range(MAX_PLANS):
+            try:
+                yield from self._commit_in_turn(npo_id, self.fence(npo_id), plans())
+            except FenceMovedError:
+                continue
+            return
+        raise _overtaken(npo_id)
+
+    def _commit_in_turn(
+        self, npo_id: str, seen: int, plans: Iterator[tuple[Outcome, Write | None] | None]
+    ) -> Iterator[Outcome]:
+        under_way: tuple[Outcome, Future[int]] | None = None
+        with ThreadPoolExecutor(1, thread_name_prefix="commit") as writer:
+            for plan in plans:
+                if under_way:
+                    outcome, commit = under_way
+                    commit.result()
+                    under_way = None
+                    yield outcome
+                if plan is None:
+                    continue
+                outcome, write = plan
+                if write is None:
+                    yield outcome
+                    continue
+                under_way = outcome, writer.submit(self.commit, npo_id, seen, write)
+                seen += 1
+            if under_way:
+                outcome, commit = under_way
+                commit.result()
+                yield outcome
+
     def commit_plan(self, npo_id: str, prepare: Callable[[], tuple[Outcome, Write | None]]) -> Outcome:
         """Look, plan and commit; if somebody committed in between, look and plan again.
 
@@ -156,16 +210,20 @@ class IntegrationStore:
             except FenceMovedError:
                 continue
             return outcome
-        raise TransientError(
-            f"{MAX_PLANS} times another run of this NPO committed first; nothing of this batch was "
-            "committed, it is tried again",
-            subject=npo_id,
-        )
+        raise _overtaken(npo_id)
 
     def close(self) -> None:
         """Close the client if it was opened."""
         if "client" in self.__dict__:
             self.client.close()
+
+
+def _overtaken(npo_id: str) -> TransientError:
+    return TransientError(
+        f"{MAX_PLANS} times another run of this NPO committed first; nothing of this batch was "
+        "committed, it is tried again",
+        subject=npo_id,
+    )
 
 
 def unavailable(error: Exception, *, subject: str = "") -> TransientError:

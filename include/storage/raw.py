@@ -10,7 +10,7 @@ from include.npo.landing_plan import Stored
 from include.storage.documents import RawState, raw_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pymongo.client_session import ClientSession
 
@@ -158,12 +158,19 @@ def next_pending(
     state: RawState,
     *,
     limit: int,
+    after: str = "",
 ) -> list[PendingRecord]:
-    """Return the first records that wait in a state, in key order."""
+    """Return the first records that wait in a state, in key order, from behind the key ``after``."""
     found = (
         store["npo_raw"]
         .find(
-            {"pending": True, "npo_id": npo_id, "resource": resource, "state": state.value},
+            {
+                "pending": True,
+                "npo_id": npo_id,
+                "resource": resource,
+                "state": state.value,
+                "_id": {"$gt": after},
+            }
         )
         .sort("_id", 1)
         .limit(limit)
@@ -182,6 +189,16 @@ def next_pending(
         )
         for doc in found
     ]
+
+
+def pending_batches(
+    store: IntegrationStore, npo_id: str, resource: str, state: RawState, *, size: int
+) -> Iterator[list[PendingRecord]]:
+    """Yield everything that waits in a state, in batches and key order, each record once."""
+    after = ""
+    while batch := next_pending(store, npo_id, resource, state, limit=size, after=after):
+        after = batch[-1].key
+        yield batch
 
 
 def move_state(

@@ -96,6 +96,18 @@ def test_every_setting_is_explained_for_a_deployment() -> None:
     assert {f"SPOTLIGHT_{name.upper()}" for name in Settings.model_fields} <= named
 
 
+NUMBERS = {name: field.default for name, field in Settings.model_fields.items() if type(field.default) is int}
+
+
+@pytest.mark.parametrize(("name", "default"), NUMBERS.items(), ids=NUMBERS)
+def test_the_default_of_a_setting_is_the_one_told(name: str, default: int) -> None:
+    row = re.search(
+        rf"^\|.*`SPOTLIGHT_{name.upper()}`.*$", (DOCS / "deploy.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert row
+    assert re.search(rf"\b{default}\b", row[0])
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
 def test_a_setting_that_is_named_exists(page: Path) -> None:
     known = {f"SPOTLIGHT_{name.upper()}" for name in Settings.model_fields} | {"SPOTLIGHT_AIRFLOW_DSN"}
