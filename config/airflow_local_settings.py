@@ -1,4 +1,4 @@
-"""Loaded by every Airflow process at start: cluster policies, and warm imports for the workers.
+"""Loaded by every Airflow process at start: policies for our own DAGs, warm imports for the workers.
 
 Airflow finds it in ``$AIRFLOW_HOME/config`` (the image's layout) or anywhere on ``PYTHONPATH``.
 """
@@ -29,17 +29,19 @@ _HEAVY = (
 
 
 def dag_policy(dag: DAG) -> None:
-    """Refuse a DAG without tags or doc_md, or one that would catch up by itself."""
-    from include.dag_policy import dag_violations
+    """Refuse a DAG of this project without tags or doc_md, or one that would catch up by itself."""
+    from include.dag_policy import dag_violations, is_ours
 
-    _refuse(f"DAG {dag.dag_id}", dag_violations(dag))
+    if is_ours(dag):
+        _refuse(f"DAG {dag.dag_id}", dag_violations(dag))
 
 
 def task_policy(task: BaseOperator) -> None:
-    """Refuse a task without owner, retries, retry policy, time-out, pool or failure notifier."""
-    from include.dag_policy import task_violations
+    """Refuse a task of this project without owner, retries, retry policy, time-out, pool or notifier."""
+    from include.dag_policy import is_ours, task_violations
 
-    _refuse(f"task {task.dag_id}.{task.task_id}", task_violations(task))
+    if is_ours(task.get_dag()):
+        _refuse(f"task {task.dag_id}.{task.task_id}", task_violations(task))
 
 
 def _refuse(what: str, violations: list[str]) -> None:

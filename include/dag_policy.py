@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryDecision, RetryRule
@@ -11,6 +12,7 @@ from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
 from include.errors import IntegrationError, RateLimitedError, TransientError
 from include.notify import FailureNotifier, deadline_missed
+from include.settings import PROJECT_ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,6 +71,11 @@ def deadline(within: timedelta) -> DeadlineAlert:
         interval=within,
         callback=AsyncCallback(deadline_missed, kwargs={"within": str(within)}),
     )
+
+
+def is_ours(dag: DAG | None) -> bool:
+    """Return whether a DAG is of this project: its file lies in the ``dags`` folder beside ``include``."""
+    return dag is not None and Path(dag.fileloc).resolve().is_relative_to(PROJECT_ROOT / "dags")
 
 
 def dag_violations(dag: DAG) -> list[str]:

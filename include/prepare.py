@@ -24,7 +24,9 @@ def prepare(settings: Settings) -> dict[str, list[str]]:
     """
     applied = apply_migrations(settings.registry_dsn.get_secret_value())
     store = IntegrationStore(settings)
-    store.prepare()
-    store.close()
+    try:
+        store.prepare()
+    finally:
+        store.close()
     LandingZone(settings).prepare()
     return {"migrations": applied, "topics": sorted(ensure_topics(settings))}

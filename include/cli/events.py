@@ -1,4 +1,4 @@
-"""``spotlight events``: the event stream as a consumer sees it."""
+"""``spotlight events``: the event stream as a consumer sees it, and the events held back from it."""
 
 from __future__ import annotations
 
@@ -29,6 +29,28 @@ def prepare(
     use_local_stack()
     arns = ensure_topics(get_settings())
     emit(arns, "\n".join(f"{topic}  {arn}" for topic, arn in arns.items()))
+
+
+@app.command()
+def release(
+    npo: Annotated[str, typer.Option(help="Whose events: the npo_id.")],
+    as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
+) -> None:
+    """Let events that were set aside wait again, once what spoilt them is mended.
+
+    They broke their schema or were refused by SNS. The NPO's next run checks and sends them.
+    """
+    from include.storage import outbox
+    from include.storage.mongo import IntegrationStore, store_errors
+
+    use_local_stack()
+    store = IntegrationStore(get_settings())
+    try:
+        with store_errors(npo):
+            released = outbox.release(store, npo)
+    finally:
+        store.close()
+    emit({"npo": npo, "released": released}, f"{released} events of {npo} wait again")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from textwrap import indent
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -42,7 +43,8 @@ def show(
     npo_id: NpoId,
     as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
 ) -> None:
-    """Show one row and its changes, oldest first."""
+    """Show one row, the manifest it comes to with its connector's, and its changes, oldest first."""
+    from include.connectors.discovery import load_manifest
     from include.registry import queries
     from include.registry.catalogue import parse_rows
 
@@ -54,10 +56,14 @@ def show(
         raise ConfigurationError(
             f"no row {npo_id!r} in integration.npo; 'spotlight npo list' names them", subject="registry"
         )
-    _, broken = parse_rows([row])
+    good, broken = parse_rows([row])
     problem = broken[0].problem if broken else None
+    manifest = (
+        load_manifest(good[0]).model_dump(mode="json", by_alias=True, exclude_defaults=True) if good else None
+    )
     changes = [_change(change) for change in queries.history(dsn, npo_id, timeout)]
-    emit({"row": row, "problem": problem, "history": changes}, _page(row, problem, changes))
+    shown = {"row": row, "problem": problem, "manifest_merged": manifest, "history": changes}
+    emit(shown, _page(shown))
 
 
 def _listed(row: RawRow, problem: str | None) -> dict[str, Any]:
@@ -98,11 +104,13 @@ def _change(change: Change) -> dict[str, Any]:
     }
 
 
-def _page(row: RawRow, problem: str | None, changes: list[dict[str, Any]]) -> str:
+def _page(shown: dict[str, Any]) -> str:
+    row, problem, manifest = shown["row"], shown["problem"], shown["manifest_merged"]
     width = max(map(len, row))
     fields = [f"{key.ljust(width)}  {_text(value)}" for key, value in row.items()]
     told = [
         f"  {change['at']} {change['operation']:<6} by {change['by']} {', '.join(change['fields'])}".rstrip()
-        for change in changes
+        for change in shown["history"]
     ]
-    return "\n".join([*fields, *([f"! {problem}"] if problem else []), "changes:", *told])
+    merged = ["manifest, with its connector's:", indent(json.dumps(manifest, indent=2), "  ")]
+    return "\n".join([*fields, *([f"! {problem}"] if problem else merged), "changes:", *told])

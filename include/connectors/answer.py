@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from email.message import Message
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,9 +17,15 @@ if TYPE_CHECKING:
 
 Fault = Literal["truncated", "html", "charset", "malformed"]
 
+TRIED_AGAIN = "the next try starts again from the checkpoint; nothing is lost"
+
 _BOM = b"\xef\xbb\xbf"
+_HIGH, _LOW = rb"[dD][89abAB][0-9a-fA-F]{2}", rb"[dD][c-fC-F][0-9a-fA-F]{2}"
+_ESCAPE = re.compile(
+    rb"\\(?:u" + _HIGH + rb"\\u" + _LOW + rb"|(?P<lone>u(?:" + _HIGH + rb"|" + _LOW + rb"))|.)", re.DOTALL
+)
 _ADVICE: dict[Fault, str] = {
-    "truncated": "an incomplete JSON answer; nothing of this page was kept; the next run reads it again",
+    "truncated": f"an incomplete JSON answer; {TRIED_AGAIN}",
     "html": "an HTML page instead of JSON; check base_url and path, or whether the API sits behind a log-in "
     "or maintenance page",
     "charset": "text that is neither UTF-8 nor what its Content-Type declares; state client.charset in the "
@@ -49,20 +56,21 @@ def parse_body(body: bytes, content_type: str = "", charset: str | None = None) 
     """Return the JSON value of a body.
 
     JSON is UTF-8 whatever a header says (RFC 8259), so UTF-8 comes first, then the declared
-    charset, then ``charset``: a wrong declaration does no harm, and a right one is honoured.
+    charset, then ``charset``: a wrong declaration does no harm, and a right one is honoured. Half
+    of an escaped surrogate pair (an emoji cut in two) becomes U+FFFD.
 
     Raises:
         NotJsonError: With the kind of fault.
     """
     body = body.removeprefix(_BOM)
     try:
-        return orjson.loads(body)
+        return _loads(body)
     except orjson.JSONDecodeError as error:
         fault = _fault(body, error, content_type)
     for name in (declared_charset(content_type), charset):
         if name and fault in ("charset", "malformed"):
             try:
-                return orjson.loads(body.decode(name).encode())
+                return _loads(body.decode(name).encode())
             except (LookupError, UnicodeError, orjson.JSONDecodeError):
                 continue
     raise NotJsonError(fault)
@@ -73,6 +81,21 @@ def declared_charset(content_type: str) -> str | None:
     message = Message()
     message["Content-Type"] = content_type
     return message.get_content_charset()
+
+
+def _loads(body: bytes) -> Any:
+    """Read JSON; only where that fails, once more without lone surrogates.
+
+    Such an escape is well-formed JSON, so one cut name must not cost a page of good records; orjson
+    refuses it because it has no UTF-8. The text keeps its length, and a fault its position.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        mended = _ESCAPE.sub(lambda found: b"\\ufffd" if found["lone"] else found[0], body)
+        if mended == body:
+            raise
+        return orjson.loads(mended)
 
 
 def _fault(body: bytes, error: orjson.JSONDecodeError, content_type: str) -> Fault:

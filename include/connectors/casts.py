@@ -20,6 +20,7 @@ _WORDS = {
 }  # fmt: skip
 _MACHINE_FORMATS = frozenset({"iso8601", "epoch_seconds", "epoch_millis"})
 _HUNDRED = 100
+_EXACT = 2**53  # from here on a JSON number no longer tells one whole number from the next
 _TAGS = frozenset(
     {"a", "abbr",
      "b", "blockquote", "br", "code", "dd", "div", "dl", "dt", "em", "h2", "h3", "h4", "h5", "h6",
@@ -101,11 +102,15 @@ def to_boolean(value: Any) -> bool:
 def to_object(value: Any) -> dict[str, str]:
     """Return an object of texts, without its nulls.
 
+    The store takes a key with a dot or a leading ``$`` for a path or an operator, and none with NUL.
+
     Raises:
         BadValueError: ``bad_object``.
     """
     if not isinstance(value, dict):
         raise BadValueError("bad_object", "an object")
+    if any(key.startswith("$") or "." in key or "\0" in key for key in value):
+        raise BadValueError("bad_object", "an object whose names hold no dot, no NUL and no $ at the start")
     return {key: to_text(entry) for key, entry in value.items() if entry is not None}
 
 
@@ -145,6 +150,8 @@ def _number_cast(kind: Kind, scale: float) -> Callable[[Any], Any]:
         found = number(value)
         if not found.is_integer():
             raise BadValueError("bad_number", "a whole number")
+        if abs(found) >= _EXACT:
+            raise BadValueError("bad_number", "a whole number below 2 to the power of 53")
         return int(found)
 
     def percent(value: Any) -> float:

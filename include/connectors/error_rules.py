@@ -9,10 +9,8 @@ from http import HTTPStatus
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from jmespath.exceptions import JMESPathError
-
-from include.connectors.answer import Answer, NotJsonError
-from include.connectors.expressions import getter
+from include.connectors.answer import TRIED_AGAIN, Answer, NotJsonError
+from include.connectors.expressions import WRONG_TYPE, getter
 from include.errors import ConfigurationError, FatalError, RateLimitedError, TransientError
 
 if TYPE_CHECKING:
@@ -28,6 +26,7 @@ _ADVICE: dict[int, str] = {
     HTTPStatus.FORBIDDEN: "the credential may not read this; ask the partner for the right, or add an errors "
     "rule if this is how it throttles",
     HTTPStatus.NOT_FOUND: "no such path; check base_url and endpoint.path",
+    HTTPStatus.GONE: "the path is no more; ask the partner where it went",
 }
 
 
@@ -50,7 +49,7 @@ class _Rule:
             return True
         try:
             return bool(self.json(answer.json()))
-        except (NotJsonError, JMESPathError):
+        except WRONG_TYPE:
             return False
 
 
@@ -89,8 +88,9 @@ class ErrorRules:
         elif status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise self._transient(answer)
         else:
+            # Asking again after one of these would only annoy; 400 or 409 may be about today's request.
             advice = _ADVICE.get(status, "the request was refused; check the endpoint's parameters")
-            raise self._configuration(answer, advice)
+            raise self._configuration(answer, advice, pauses=status in _ADVICE)
 
     def _require_json(self, answer: Answer) -> None:
         if answer.status_code == HTTPStatus.NO_CONTENT:
@@ -109,7 +109,7 @@ class ErrorRules:
         elif rule.action == "retry" or rule.failure == "transient":
             raise self._transient(answer)
         elif rule.failure == "config":
-            raise self._configuration(answer, "refused by a rule of the manifest")
+            raise self._configuration(answer, "refused by a rule of the manifest", pauses=True)
         else:
             raise FatalError(
                 f"{answer.status_code} from {answer.where}: a fault of ours by a rule of the manifest",
@@ -120,7 +120,7 @@ class ErrorRules:
         seconds = retry_after(answer, header)
         told = "without saying for how long" if seconds is None else f"for {seconds:.0f} s"
         return RateLimitedError(
-            f"{answer.status_code} from {answer.where}: throttled {told}; what was read is kept; lower "
+            f"{answer.status_code} from {answer.where}: throttled {told}; {TRIED_AGAIN}; lower "
             "requests_per_minute if this repeats",
             retry_after=seconds,
             subject=self._subject,
@@ -128,15 +128,13 @@ class ErrorRules:
 
     def _transient(self, answer: Answer) -> TransientError:
         return TransientError(
-            f"{answer.status_code} from {answer.where}: the partner's server is unwell; what was read is "
-            "kept and the next try goes on from there",
+            f"{answer.status_code} from {answer.where}: the partner's server is unwell; {TRIED_AGAIN}",
             subject=self._subject,
         )
 
-    def _configuration(self, answer: Answer, advice: str) -> ConfigurationError:
-        # The partner said no to our set-up: asking again before a person has looked would only annoy.
+    def _configuration(self, answer: Answer, advice: str, *, pauses: bool) -> ConfigurationError:
         return ConfigurationError(
-            f"{answer.status_code} from {answer.where}: {advice}", pauses=True, subject=self._subject
+            f"{answer.status_code} from {answer.where}: {advice}", pauses=pauses, subject=self._subject
         )
 
 

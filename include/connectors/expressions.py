@@ -12,6 +12,16 @@ from pydantic import AfterValidator
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# What a compiled expression may raise on a value it was not made for: jmespath's own, and what its
+# functions let through (``ceil`` of infinity is an OverflowError).
+WRONG_TYPE: tuple[type[Exception], ...] = (
+    JMESPathError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+)
 PLAIN_PATH = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")
 
 

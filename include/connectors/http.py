@@ -9,7 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
-from include.connectors.answer import Answer
+from include.connectors.answer import TRIED_AGAIN, Answer
 from include.connectors.host_guard import host_of
 from include.errors import ConfigurationError, IntegrationError, TransientError
 
@@ -172,17 +172,17 @@ class PartnerSession:
         except requests.exceptions.SSLError as error:
             raise self._unsafe(where, error) from None
         except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError):
-            raise TransientError(f"{where} timed out; {_LATER}", subject=self._guard.subject) from None
+            raise TransientError(f"{where} timed out; {TRIED_AGAIN}", subject=self._guard.subject) from None
         except requests.exceptions.ConnectionError:
             raise TransientError(
-                f"{where} cannot be reached; {_LATER}; check base_url if it never worked",
+                f"{where} cannot be reached; {TRIED_AGAIN}; check base_url if it never worked",
                 subject=self._guard.subject,
             ) from None
         except requests.exceptions.RequestException as error:
             raise self._refused(f"{where} cannot be sent ({type(error).__name__})") from None
         except (urllib3.exceptions.HTTPError, HTTPException, OSError):
             raise TransientError(
-                f"{where} broke off in mid-answer; {_LATER}", subject=self._guard.subject
+                f"{where} broke off in mid-answer; {TRIED_AGAIN}", subject=self._guard.subject
             ) from None
 
     def _read(self, request: requests.PreparedRequest, where: str) -> Answer:
@@ -223,7 +223,7 @@ class PartnerSession:
                 )
             if monotonic() > deadline:
                 raise TransientError(
-                    f"{where} was not complete after {self._limits.total_timeout:g} s; {_LATER}",
+                    f"{where} was not complete after {self._limits.total_timeout:g} s; {TRIED_AGAIN}",
                     subject=self._guard.subject,
                 )
             chunks.append(chunk)
@@ -234,10 +234,9 @@ class PartnerSession:
             return self._refused(
                 f"{where}: the server's certificate is not valid; ask the partner to renew it"
             )
-        return TransientError(f"{where}: the secure connection failed; {_LATER}", subject=self._guard.subject)
+        return TransientError(
+            f"{where}: the secure connection failed; {TRIED_AGAIN}", subject=self._guard.subject
+        )
 
     def _refused(self, message: str) -> ConfigurationError:
         return ConfigurationError(self._redactor.text(message), subject=self._guard.subject)
-
-
-_LATER = "what was read is kept and the next try goes on from there"

@@ -163,7 +163,7 @@ class FieldSpec(Part):
 
 
 class FieldMapping(Part):
-    """Canonical fields of one resource; a higher version re-transforms what is stored."""
+    """Canonical fields of one resource; any other version transforms what is stored again."""
 
     version: Annotated[int, Field(ge=1)] = 1
     fields: dict[str, Annotated[FieldSpec, BeforeValidator(as_field)]] = Field(min_length=1)
@@ -177,6 +177,15 @@ class ResourceSpec(Part):
     incremental: Incremental | None = None
     deletes: Deletes = Deletes()
     mapping: FieldMapping
+
+    @model_validator(mode="after")
+    def _full_list(self) -> Self:
+        if self.deletes.mode == "snapshot" and self.filters_since:
+            raise ValueError(
+                "expected deletes.mode 'snapshot' only where every run reads the full list, got it beside "
+                "incremental.param (use mode 'flag' or 'none', or leave param out)"
+            )
+        return self
 
     @property
     def filters_since(self) -> bool:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from jmespath.exceptions import JMESPathError
-
 from include.connectors.canonical_fields import canonical_fields
 from include.connectors.casts import BadValueError, make_cast
-from include.connectors.expressions import getter
+from include.connectors.expressions import WRONG_TYPE, getter
 from include.connectors.manifest_types import value_key
 from include.errors import RecordError
 
@@ -93,7 +91,7 @@ def _field(
             return cast(value)
         except BadValueError as error:
             code, expected = error.code, error.expected
-        except (JMESPathError, ValueError, TypeError, LookupError, AttributeError):
+        except WRONG_TYPE:
             # An expression or transform met a type it was not made for.
             code, expected = "bad_shape", "a value the expression can read"
         raise RecordError(f"{name} (from {origin}): expected {expected}", code=code)

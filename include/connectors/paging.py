@@ -12,8 +12,9 @@ from dlt.sources.helpers.rest_client.auth import OAuth2ClientCredentials  # noqa
 from dlt.sources.helpers.rest_client.exceptions import IgnoreResponseException  # noqa: TID253
 from dlt.sources.rest_api.config_setup import AUTH_MAP, create_paginator  # noqa: TID253
 
+from include.connectors.answer import TRIED_AGAIN
 from include.connectors.placeholders import resolve
-from include.errors import ConfigurationError
+from include.errors import ConfigurationError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,6 +96,13 @@ class PartnerClient(RESTClient):  # type: ignore[misc]
             self._guard.check(request.url, why=f"the next-page link of answer {self._asked}")
         self._asked += 1
         answer: Answer = self.session.send(self.session.prepare_request(request))
+        if answer.ignored and self._asked > 1:
+            # dlt would take it for the end: a list cut short would look complete, and move a checkpoint.
+            raise TransientError(
+                f"{answer.status_code} from {answer.where}: nothing to read in answer {self._asked}, in the "
+                f"middle of a list; {TRIED_AGAIN}",
+                subject=self._guard.subject,
+            )
         if answer.ignored:
             raise IgnoreResponseException
         return answer
@@ -130,15 +138,21 @@ class TokenEndpoint:
         """Return the answer to a token request.
 
         Raises:
-            ConfigurationError: The client is refused, or the answer holds no token.
+            ConfigurationError: The client is refused, or the answer holds no token; pauses.
         """
-        answer = self._session.post(url, headers=headers, data=data)
+        try:
+            answer = self._session.post(url, headers=headers, data=data)
+        except ConfigurationError as error:
+            error.pauses = True
+            raise
         told = answer.json() if not answer.ignored else None
         told = told if isinstance(told, dict) else {}
         token = told.get("access_token")
         if not isinstance(token, str) or not token or not isinstance(told.get("expires_in", 1), (int, float)):
             raise ConfigurationError(
-                f"{answer.where} gave no access_token; check access_token_url", subject=self._subject
+                f"{answer.status_code} from {answer.where} gave no access_token; check access_token_url",
+                pauses=True,
+                subject=self._subject,
             )
         self._redactor.add(token)
         return answer

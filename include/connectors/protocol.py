@@ -74,12 +74,16 @@ class Connector(Protocol):
         """Return the partner's id as text.
 
         Raises:
-            RecordError: ``not_an_object`` or ``missing_id``.
+            RecordError: ``not_an_object``, ``missing_id``, ``bad_shape`` or ``bad_id`` (too long, NUL).
         """
         ...
 
     def cursor(self, resource: Resource, record: Any) -> datetime | None:
-        """Return when the partner last changed the record (UTC), ``None`` if it does not say."""
+        """Return when the partner last changed the record (UTC), ``None`` if it does not say.
+
+        Raises:
+            RecordError: ``bad_shape``.
+        """
         ...
 
     def is_deleted(self, resource: Resource, record: Any) -> bool:

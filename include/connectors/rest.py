@@ -10,7 +10,7 @@ import orjson
 
 from include.connectors.answer import NotJsonError, parse_body
 from include.connectors.casts import BadValueError, make_cast
-from include.connectors.expressions import getter
+from include.connectors.expressions import WRONG_TYPE, getter
 from include.connectors.mapping import compile_mapping, one_of
 from include.connectors.protocol import Page
 from include.connectors.windows import window_params
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from include.connectors.protocol import Resource, Window
 
 _SHOWN_KEYS = 5
+_LONGEST_ID = 255
 
 
 class RestConnector:
@@ -119,12 +120,17 @@ class RestConnector:
         """Return the partner's id as text; the parts of a compound key are joined by a colon.
 
         Raises:
-            RecordError: ``not_an_object`` or ``missing_id``.
+            RecordError: ``not_an_object``, ``missing_id``, ``bad_shape`` or ``bad_id`` (longer than
+                255 characters, or with NUL in it).
         """
         return self._resources[resource].external_id(record)
 
     def cursor(self, resource: Resource, record: Any) -> datetime | None:
-        """Return when the partner last changed the record (UTC), ``None`` if it does not say."""
+        """Return when the partner last changed the record (UTC), ``None`` if it does not say.
+
+        Raises:
+            RecordError: ``bad_shape``: the expression cannot read this record.
+        """
         return self._resources[resource].cursor(record)
 
     def is_deleted(self, resource: Resource, record: Any) -> bool:
@@ -145,7 +151,10 @@ class RestConnector:
         return self._list_in(resource, answer.json(), f"{answer.status_code} from {answer.where}")
 
     def _list_in(self, resource: Resource, value: Any, where: str) -> list[Any]:
-        found = self._resources[resource].select(value)
+        try:
+            found = self._resources[resource].select(value)
+        except WRONG_TYPE:
+            found = None
         if isinstance(found, list):
             return found
         selector = self.manifest.resource(resource).endpoint.data_selector
@@ -159,8 +168,9 @@ class RestConnector:
         told = _digest(b"records", orjson.dumps(records)) if records else asked
         if asked in seen or told in seen:
             raise self._refused(
-                f"page {number} ({answer.where}) repeats a former page of this run: a page loop; the pages "
-                "before it are kept; check the paginator's words, or tell the partner"
+                f"page {number} ({answer.where}) repeats a former page of this run: a page loop; the "
+                "pages before it stay in the landing zone as evidence, nothing of this attempt reaches the "
+                "store; check the paginator's words, or tell the partner"
             )
         seen.update((asked, told))
 
@@ -181,7 +191,8 @@ class _Resource:
         self._cursor: Callable[[Any], Any] | None = None
         self._deleted: Callable[[Any], bool] | None = None
         if spec.incremental:
-            self._cursor = getter(spec.incremental.cursor_path)
+            self._cursor_path = spec.incremental.cursor_path
+            self._cursor = getter(self._cursor_path)
             self._moment = make_cast(
                 "datetime",
                 formats=spec.incremental.cursor_formats,
@@ -194,13 +205,27 @@ class _Resource:
     def external_id(self, record: Any) -> str:
         if not isinstance(record, dict):
             raise _not_an_object(record)
-        parts = [_key_text(read(record)) for read in self._keys]
+        try:
+            parts = [_key_text(read(record)) for read in self._keys]
+        except WRONG_TYPE:
+            raise _bad_shape("primary_key", self._key_names) from None
         if not all(parts):
             raise RecordError(f"expected an id in {self._key_names}, got none", code="missing_id")
-        return ":".join(parts)
+        text = ":".join(parts)
+        if len(text) > _LONGEST_ID or "\0" in text:
+            raise RecordError(
+                f"expected an id of at most {_LONGEST_ID} characters without NUL in {self._key_names}",
+                code="bad_id",
+            )
+        return text
 
     def cursor(self, record: Any) -> datetime | None:
-        value = self._cursor(record) if self._cursor and isinstance(record, dict) else None
+        if self._cursor is None or not isinstance(record, dict):
+            return None
+        try:
+            value = self._cursor(record)
+        except WRONG_TYPE:
+            raise _bad_shape("incremental.cursor_path", self._cursor_path) from None
         if value is None or value == "":
             return None
         try:
@@ -212,7 +237,10 @@ class _Resource:
     def is_deleted(self, record: Any) -> bool:
         if self._deleted is None or not isinstance(record, dict):
             return False
-        return self._deleted(record)
+        try:
+            return self._deleted(record)
+        except WRONG_TYPE:
+            return False
 
 
 def _key_text(value: Any) -> str:
@@ -220,6 +248,12 @@ def _key_text(value: Any) -> str:
         return value.strip()
     whole = isinstance(value, int) and not isinstance(value, bool)
     return str(value) if whole else ""
+
+
+def _bad_shape(word: str, expression: str) -> RecordError:
+    return RecordError(
+        f"{word} (from {expression}): expected a value the expression can read", code="bad_shape"
+    )
 
 
 def _not_an_object(record: Any) -> RecordError:

@@ -12,6 +12,7 @@ from include.events.topics import (
     OFFERING_EVENTS,
     connect,
     queue_name,
+    stream_errors,
     subscribe,
     topic_arns,
 )
@@ -30,8 +31,9 @@ class Consumer:
     """Receives every event of some topics through queues named after ``name``.
 
     The queues are made and subscribed on creation and keep what arrives from then on, also while
-    nobody looks. Deleting a message is the receipt: an event is handed out, then deleted, so one
-    that was handed out may come again after a crash; ``seen`` hides such a repeat in one process.
+    nobody looks. For looking, not a model for a consumer that must lose nothing: messages are deleted
+    first and then handed out together, so those in hand are lost when the process dies, or when the
+    queue fails, in between. ``seen`` hides an event that SQS delivers twice.
     """
 
     settings: Settings
@@ -56,11 +58,16 @@ class Consumer:
         return [queue_name(self.settings, self.name, topic) for topic in self.topics]
 
     def receive(self, *, wait_seconds: int = 0) -> list[dict[str, Any]]:
-        """Return the events that wait in the queues, at most a few hundred; empty when there are none."""
-        events: list[dict[str, Any]] = []
-        for url in self._urls:
-            events += self._drain(url, wait_seconds)
-        return events
+        """Return the events that wait in the queues, at most a few hundred; empty when there are none.
+
+        They are deleted from the queues already.
+
+        Raises:
+            ConfigurationError: A queue is gone, or the key or a right is missing.
+            TransientError: SQS did not answer after the client's own retries.
+        """
+        with stream_errors("receiving events"):
+            return [event for url in self._urls for event in self._drain(url, wait_seconds)]
 
     def follow(self, *, wait_seconds: int = 5) -> Iterator[dict[str, Any]]:
         """Yield events for ever, as they arrive."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from include.errors import TransientError
+from include.aws import error_code, needs_a_person
+from include.errors import ConfigurationError, TransientError
 from include.events import envelope
 from include.events.topics import ASSIGNMENT_UPDATES, OFFERING_EVENTS, connect, topic_arns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from mypy_boto3_sns.type_defs import BatchResultErrorEntryTypeDef
 
     from include.events.topics import EventClients
     from include.settings import Settings
@@ -27,6 +32,30 @@ TOPIC_OF = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """An event SNS did not take, with the code it gave; ``refused`` when it never will."""
+
+    id: str
+    code: str
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What became of the events of one ``send``.
+
+    Attributes:
+        confirmed: Ids SNS has.
+        refused: Code by id of those SNS never takes: they would fail again for ever.
+        failures: How many others failed with which code; they must be sent again.
+    """
+
+    confirmed: list[str]
+    refused: Mapping[str, str]
+    failures: Mapping[str, int]
+
+
 class Publisher:
     """Sends events. One instance serves one publish stage."""
 
@@ -34,20 +63,27 @@ class Publisher:
         self._settings = settings
         self._clients = clients or connect(settings)
         self._arns = topic_arns(self._clients, settings)
+        self._unsent: list[Unsent] = []  # appended to by all threads of a wave
 
-    def send(self, entries: Sequence[OutboxEntry]) -> list[str]:
-        """Send events and return the ids SNS confirmed.
+    def send(self, entries: Sequence[OutboxEntry]) -> Sending:
+        """Send events and return what became of them.
 
         Events of one entity go out one after the other; a later one waits until the earlier one is
-        confirmed. What is not in the answer was not confirmed and must be sent again.
+        confirmed or refused for good. What is neither must be sent again.
         """
         confirmed: list[str] = []
+        self._unsent = []
+        settled = 0
         for wave in waves(entries):
-            sent = self._send_wave(wave)
-            confirmed += sent
-            if len(sent) < len(wave):
+            settled += len(wave)
+            confirmed += self._send_wave(wave)
+            if len(confirmed) + len(self._refused()) < settled:
                 break  # what follows must not overtake what was not confirmed
-        return confirmed
+        failures = Counter(event.code for event in self._unsent if not event.refused)
+        return Sending(confirmed, self._refused(), failures)
+
+    def _refused(self) -> dict[str, str]:
+        return {event.id: event.code for event in self._unsent if event.refused}
 
     def _send_wave(self, wave: Sequence[OutboxEntry]) -> list[str]:
         batches = list(batches_of(wave))
@@ -72,24 +108,46 @@ class Publisher:
                     for at, entry in enumerate(batch)
                 ],
             )
-        except (BotoCoreError, ClientError):
+        except (BotoCoreError, ClientError) as error:
+            self._unsent += [Unsent(entry.id, error_code(error)) for entry in batch]
             return []
+        self._unsent += [
+            Unsent(batch[int(failed["Id"])].id, failed["Code"], _for_good(failed))
+            for failed in answer.get("Failed", [])
+        ]
         return [batch[int(entry["Id"])].id for entry in answer.get("Successful", [])]
 
 
-def require_all_sent(wanted: int, sent: int, *, subject: str) -> None:
-    """Raise if some events were not confirmed.
+def _for_good(failed: BatchResultErrorEntryTypeDef) -> bool:
+    """Tell whether the event itself is at fault; SNS calls throttling and missing rights our fault too."""
+    code = failed["Code"]
+    return failed["SenderFault"] and not needs_a_person(code) and "thrott" not in code.lower()
+
+
+def require_all_sent(wanted: int, sending: Sending, *, subject: str) -> None:
+    """Raise if some events were neither confirmed nor refused for good.
 
     Raises:
+        ConfigurationError: A topic, a right or a key is missing; they stay in the outbox.
         TransientError: They stay in the outbox and go out with the next try.
     """
-    if sent < wanted:
-        raise TransientError(
-            f"SNS confirmed {sent} of {wanted} events; the others stay in the outbox, in order, and go out "
-            "with the next try",
+    sent = len(sending.confirmed)
+    if sent + len(sending.refused) >= wanted:
+        return
+    codes = ", ".join(f"{code}: {number}" for code, number in sorted(sending.failures.items()))
+    told = f"SNS confirmed {sent} of {wanted} events{f' ({codes})' if codes else ''}"
+    if any(map(needs_a_person, sending.failures)):
+        raise ConfigurationError(
+            f"{told}; the others stay in the outbox, in order; check the topics, the key of the event "
+            "stream and its rights, then run again",
             subject=subject,
             stage="publish",
         )
+    raise TransientError(
+        f"{told}; the others stay in the outbox, in order, and go out with the next try",
+        subject=subject,
+        stage="publish",
+    )
 
 
 def waves(entries: Iterable[OutboxEntry]) -> list[list[OutboxEntry]]:

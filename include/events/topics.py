@@ -6,9 +6,12 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from include.aws import aws_errors
 from include.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
@@ -70,15 +73,18 @@ def topic_arns(clients: EventClients, settings: Settings) -> dict[str, str]:
     """Return the ARN of every topic.
 
     Raises:
-        ConfigurationError: A topic is not there; ``spotlight events prepare`` makes them.
+        ConfigurationError: A topic is not there; ``spotlight events prepare`` makes them. Or the key or a
+            right is missing.
+        TransientError: SNS did not answer after the client's own retries.
     """
     wanted = {topic_name(settings, topic): topic for topic in TOPICS}
-    found: dict[str, str] = {}
-    for page in clients.sns.get_paginator("list_topics").paginate():
-        for entry in page["Topics"]:
-            topic = wanted.get(entry["TopicArn"].rsplit(":", 1)[-1])
-            if topic:
-                found[topic] = entry["TopicArn"]
+    with stream_errors("listing topics"):
+        arns = [
+            entry["TopicArn"]
+            for page in clients.sns.get_paginator("list_topics").paginate()
+            for entry in page["Topics"]
+        ]
+    found = {wanted[name]: arn for arn in arns if (name := arn.rsplit(":", 1)[-1]) in wanted}
     missing = sorted(set(TOPICS) - set(found))
     if missing:
         names = ", ".join(topic_name(settings, topic) for topic in missing)
@@ -86,10 +92,21 @@ def topic_arns(clients: EventClients, settings: Settings) -> dict[str, str]:
     return found
 
 
+def stream_errors(doing: str) -> AbstractContextManager[None]:
+    """Translate errors of SNS and SQS raised inside."""
+    return aws_errors("event stream", doing, check="the key of the event stream and its rights")
+
+
 def ensure_topics(settings: Settings) -> dict[str, str]:
-    """Create the topics and the platform's queues where they are missing; return topic ARNs."""
+    """Create the topics and the platform's queues where they are missing; return topic ARNs.
+
+    Raises:
+        ConfigurationError: The key or a right is missing.
+        TransientError: SNS or SQS did not answer after the client's own retries.
+    """
     clients = connect(settings)
-    arns = {topic: _create_topic(clients, topic_name(settings, topic)) for topic in TOPICS}
+    with stream_errors("creating topics"):
+        arns = {topic: _create_topic(clients, topic_name(settings, topic)) for topic in TOPICS}
     for topic, arn in arns.items():
         subscribe(clients, settings, consumer=PLATFORM_CONSUMER, topic=topic, topic_arn=arn)
     return arns
@@ -102,8 +119,18 @@ def _create_topic(clients: EventClients, name: str) -> str:
 
 
 def subscribe(clients: EventClients, settings: Settings, *, consumer: str, topic: str, topic_arn: str) -> str:
-    """Create a consumer's queue with its dead-letter queue, subscribe it, return the queue's URL."""
+    """Create a consumer's queue with its dead-letter queue, subscribe it, return the queue's URL.
+
+    Raises:
+        ConfigurationError: The key or a right is missing.
+        TransientError: SNS or SQS did not answer after the client's own retries.
+    """
     name = queue_name(settings, consumer, topic)
+    with stream_errors(f"making queue {name}"):
+        return _subscribed_queue(clients, name, topic_arn)
+
+
+def _subscribed_queue(clients: EventClients, name: str, topic_arn: str) -> str:
     dead = _create_queue(clients, name.replace(".fifo", "-dead.fifo"), {})
     redrive = json.dumps({"deadLetterTargetArn": _queue_arn(clients, dead), "maxReceiveCount": MAX_RECEIVES})
     url = _create_queue(

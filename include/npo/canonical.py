@@ -118,7 +118,7 @@ Moment = AwareDatetime
 Text = Annotated[str, Field(max_length=20_000)]
 Short = Annotated[str, Field(max_length=500)]
 Key = Annotated[str, Field(min_length=1, max_length=255)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**53)]  # what JSON readers everywhere keep exactly
 Amount = Annotated[float, Field(ge=0)]
 
 _closed = with_config(ConfigDict(extra="forbid"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry import trace
 from pydantic import ValidationError
 
 from include.errors import RecordError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from include.connectors.protocol import Resource
+    from include.storage.documents import KnownEntity
     from include.storage.raw import PendingRecord
 
 _ID_FIELD = {"offerings": "offering_id", "assignments": "assignment_id"}
@@ -51,16 +53,6 @@ _RANK = {
     AssignmentStatus.CANCELLED: 5,
     AssignmentStatus.EXPIRED: 5,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the store holds of an entity, as far as the next version needs to know."""
-
-    version: int
-    content_hash: str
-    status: str
-    percent: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +131,7 @@ def _status_when_gone(resource: Resource, status: Any) -> str:
     return str(status) if status in _ENDED else AssignmentStatus.WITHDRAWN.value
 
 
-def is_correction(before: Known, entity: Entity) -> bool:
+def is_correction(before: KnownEntity, entity: Entity) -> bool:
     """Tell whether a version steps back: to an earlier status, or to a lower percentage."""
     if before.percent is not None and entity.percent is not None and entity.percent < before.percent:
         return True
@@ -149,7 +141,7 @@ def is_correction(before: Known, entity: Entity) -> bool:
         return False  # 'unknown' has no place in the order
 
 
-def event_type(resource: Resource, before: Known | None, entity: Entity) -> str:
+def event_type(resource: Resource, before: KnownEntity | None, entity: Entity) -> str:
     """Return which event tells of this version."""
     if resource == "assignments":
         return envelope.ASSIGNMENT_UPDATED
@@ -167,7 +159,7 @@ def to_event(
     record: PendingRecord,
     entity: Entity,
     *,
-    before: Known | None,
+    before: KnownEntity | None,
     recorded_at: datetime,
 ) -> envelope.Event:
     """Return the event that tells of an entity's new version."""
@@ -189,4 +181,13 @@ def to_event(
         correlation_id=f"{npo_id}/{record.run_id}",
         causation_id=record.content_hash,
         data=data,
+        trace_parent=trace_parent(),
     )
+
+
+def trace_parent() -> str | None:
+    """Return the W3C traceparent of the span this runs in, ``None`` where nothing is traced."""
+    span = trace.get_current_span().get_span_context()
+    if not span.is_valid:
+        return None
+    return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from include.npo.land import tracks_absence
 from include.npo.novelty import holds_news
 from include.npo.remap import reopen_if_mapping_changed
 from include.storage import landing
-from include.storage.checkpoint import read_checkpoint
+from include.storage.checkpoint import confirm_checkpoint, read_checkpoint
 from include.storage.documents import content_digest, merge_digests
 from include.storage.pending import has_pending
 
@@ -68,6 +69,9 @@ def extract(ctx: RunContext) -> RunRef | None:
         news = news or tracks_absence(ctx.connector.manifest.resource(resource), manifest)
         if news and (ctx.backfill or manifest.digest != checkpoint.digest):
             manifests.append(manifest.key)
+        elif manifest.digest == checkpoint.digest:
+            read_at = datetime.fromisoformat(manifest.started_at)
+            confirm_checkpoint(ctx.store, ctx.npo.npo_id, resource, read_at=read_at)
     if not manifests and not has_pending(ctx.store, ctx.npo.npo_id):
         ctx.progress(f"nothing new in {counts['records']} records, nothing pending")
         return None

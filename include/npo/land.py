@@ -17,7 +17,15 @@ from include.quality.gate import Reason, run_suite
 from include.quality.quarantine import Quarantined, set_aside
 from include.storage.checkpoint import read_checkpoint, write_checkpoint
 from include.storage.documents import canonical_json, digest_of, raw_key
-from include.storage.raw import mark_seen, stored_versions, unseen, withdraw_unseen, write_landed
+from include.storage.raw import (
+    MAX_BATCH_BYTES,
+    mark_seen,
+    stored_versions,
+    unseen,
+    unseen_keys,
+    withdraw,
+    write_landed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +39,8 @@ if TYPE_CHECKING:
     from include.storage.mongo import Write
 
 STAGE = "land_raw"
+MAX_RECORD_BYTES = 2**20
+BELIEVED_ABSENT = 3
 
 
 @dataclass(slots=True)
@@ -39,6 +49,7 @@ class _Batch:
 
     records: list[Incoming] = field(default_factory=list)
     refused: list[Quarantined] = field(default_factory=list)
+    bytes: int = 0
 
     def __len__(self) -> int:
         return len(self.records) + len(self.refused)
@@ -71,22 +82,38 @@ def land_raw(ctx: RunContext, ref: RunRef) -> RunRef:
         TransientError: Store or landing zone did not answer.
     """
     totals: dict[str, int] = {}
+    refused: list[DataQualityError] = []
     for key in ref.manifests:
         manifest = ctx.landing.manifest(key)
-        counts = _land_manifest(ctx, manifest)
+        try:
+            counts = _land_manifest(ctx, manifest)
+        except DataQualityError as error:
+            refused.append(error)  # the other resource is not to blame: it is landed first
+            continue
         ctx.progress(f"{manifest.resource}: " + ", ".join(f"{n} {what}" for what, n in counts.items() if n))
         for what, number in counts.items():
             totals[what] = totals.get(what, 0) + number
+    if refused:
+        raise refused[0]
     return ref.counted(STAGE, totals)
 
 
 def _land_manifest(ctx: RunContext, manifest: ResourceManifest) -> dict[str, int]:
-    tally = _Tally()
+    tally, read_at = _Tally(), datetime.fromisoformat(manifest.started_at)
+    if _is_overtaken(ctx, manifest, read_at):
+        tally.counts["stale"] = manifest.records
+        return tally.counts
     for batch, plan in ctx.store.commit_each(ctx.npo.npo_id, partial(_plans, ctx, manifest)):
         tally.add(plan, len(batch.refused))
-        tally.cursor = _latest(tally.cursor, batch.records)
+        tally.cursor = _latest(tally.cursor, batch.records, read_at)
     _finish(ctx, manifest, tally)
     return tally.counts
+
+
+def _is_overtaken(ctx: RunContext, manifest: ResourceManifest, read_at: datetime) -> bool:
+    """Tell whether a full list is older than one landed or confirmed since: all it says is outdated."""
+    full = manifest.moves_checkpoint and not _spec(ctx, manifest).filters_since
+    return full and read_checkpoint(ctx.store, ctx.npo.npo_id, manifest.resource).is_newer_than(read_at)
 
 
 def _plans(
@@ -107,9 +134,11 @@ def _batches(ctx: RunContext, manifest: ResourceManifest) -> Iterator[_Batch]:
     batch = _Batch()
     for page, body in ctx.landing.bodies(manifest):
         records = ctx.connector.records(_resource(manifest), body, page.content_type)
-        if batch and len(batch) + len(records) > ctx.settings.batch_size:
+        full = len(batch) + len(records) > ctx.settings.batch_size
+        if batch and (full or batch.bytes + len(body) > MAX_BATCH_BYTES):
             yield batch
             batch = _Batch()
+        batch.bytes += len(body)
         for position, record in enumerate(records):
             _take(ctx, manifest, batch, page, position, record)
     if batch:
@@ -135,6 +164,8 @@ def _take(
     try:
         external_id = ctx.connector.external_id(resource, record)
         cursor = ctx.connector.cursor(resource, record)
+        deleted = ctx.connector.is_deleted(resource, record)
+        _require_size(payload)
     except RecordError as error:
         reason = Reason(error.code, error.message)
         batch.refused.append(
@@ -151,10 +182,15 @@ def _take(
             content_hash=digest_of(payload).hex(),
             cursor=cursor,
             fetched_at=datetime.fromisoformat(page.fetched_at),
-            deleted=ctx.connector.is_deleted(resource, record),
+            deleted=deleted,
             raw_ref=raw_ref,
         )
     )
+
+
+def _require_size(payload: bytes) -> None:
+    if len(payload) > MAX_RECORD_BYTES:
+        raise RecordError("record of more than 1 MiB", code="record_too_large")
 
 
 def _outside(manifest: ResourceManifest, cursor: datetime | None) -> bool:
@@ -219,9 +255,13 @@ def _ambiguous(ctx: RunContext, manifest: ResourceManifest, record: Incoming) ->
     )
 
 
-def _latest(cursor: datetime | None, records: list[Incoming]) -> datetime | None:
-    """Return the latest change, never ahead of our clock: one wrong stamp must not hide what follows."""
-    known = [min(record.cursor, record.fetched_at) for record in records if record.cursor is not None]
+def _latest(cursor: datetime | None, records: list[Incoming], read_at: datetime) -> datetime | None:
+    """Return the latest change, never later than the start of the reading.
+
+    A record may change after its page was read and before the last page was: asking on from the last
+    page's changes would miss it. It also keeps one wrong stamp in the future from hiding what follows.
+    """
+    known = [min(record.cursor, read_at) for record in records if record.cursor is not None]
     return max([*known, *([cursor] if cursor else [])], default=None)
 
 
@@ -231,44 +271,58 @@ def tracks_absence(spec: ResourceSpec, manifest: ResourceManifest) -> bool:
 
 
 def _finish(ctx: RunContext, manifest: ResourceManifest, tally: _Tally) -> None:
-    """Withdraw what a full list no longer holds and move the checkpoint, in one transaction."""
+    """Withdraw what a full list no longer holds, then move the checkpoint."""
+    if not manifest.moves_checkpoint:
+        return
     npo_id, resource, now = ctx.npo.npo_id, manifest.resource, ctx.now()
     read_at = datetime.fromisoformat(manifest.started_at)
+    if not read_checkpoint(ctx.store, npo_id, resource).is_newer_than(read_at):
+        # Else a cleared task lands an old list again: what came after it is not gone.
+        _guard_against_mass_withdrawal(ctx, manifest)
+        while withdrawn := ctx.store.commit_plan(npo_id, partial(_withdrawal, ctx, manifest, now)):
+            tally.counts["withdrawn"] += withdrawn
 
-    def prepare() -> tuple[int, Write | None]:
-        before = read_checkpoint(ctx.store, npo_id, resource)
-        # A cleared task may land an old list again: what came after it is not gone.
-        absent = 0 if before.is_newer_than(read_at) else _absent(ctx, manifest)
-        after = before.advanced(tally.cursor, digest=manifest.digest, manifest=manifest.key, read_at=read_at)
+    def prepare() -> tuple[None, Write]:
+        after = read_checkpoint(ctx.store, npo_id, resource).advanced(
+            tally.cursor, digest=manifest.digest, manifest=manifest.key, read_at=read_at
+        )
+        return None, lambda session, _order: write_checkpoint(
+            ctx.store, session, npo_id, resource, checkpoint=after, at=now
+        )
 
-        def write(session: ClientSession, _order: int) -> None:
-            if absent:
-                withdraw_unseen(ctx.store, session, manifest, at=now)
-            write_checkpoint(ctx.store, session, npo_id, resource, checkpoint=after, at=now)
-
-        return absent, write if manifest.moves_checkpoint else None
-
-    tally.counts["withdrawn"] = ctx.store.commit_plan(npo_id, prepare)
+    ctx.store.commit_plan(npo_id, prepare)
 
 
-def _absent(ctx: RunContext, manifest: ResourceManifest) -> int:
-    """Return how many known records a full list no longer holds.
+def _withdrawal(ctx: RunContext, manifest: ResourceManifest, now: datetime) -> tuple[int, Write | None]:
+    """Plan the withdrawal of the next records a full list does not hold; 0 when there are no more."""
+    if not tracks_absence(_spec(ctx, manifest), manifest):
+        return 0, None
+    keys = unseen_keys(ctx.store, manifest, limit=ctx.settings.batch_size)
+    if not keys:
+        return 0, None
+    return len(keys), lambda session, _order: withdraw(ctx.store, session, manifest, keys, at=now)
+
+
+def _guard_against_mass_withdrawal(ctx: RunContext, manifest: ResourceManifest) -> None:
+    """Refuse a full list that lacks more than the manifest's share of what is known.
+
+    A few records may always go, else a short list could never lose one; but an empty list withdraws
+    nothing.
 
     Raises:
-        DataQualityError: More than ``deletes.max_share`` of them: an empty or cut-off list is
-            likelier than that.
+        DataQualityError: An empty or cut-off list is likelier than that many withdrawals.
     """
     spec = _spec(ctx, manifest)
     if not tracks_absence(spec, manifest):
-        return 0
+        return
     absent, known = unseen(ctx.store, manifest)
     limit = spec.deletes.max_share
-    if known and absent / known > limit:
-        raise DataQualityError(
-            f"the list of {manifest.resource} would withdraw {absent} of {known} known records, more than "
-            f"max_share {limit:.0%}: nothing was withdrawn and the checkpoint stays. If the partner really "
-            "removed them, raise deletes.max_share for one run",
-            subject=ctx.npo.npo_id,
-            stage=STAGE,
-        )
-    return absent
+    if absent <= (BELIEVED_ABSENT if manifest.records else 0) or absent / known <= limit:
+        return
+    raise DataQualityError(
+        f"the list of {manifest.resource} would withdraw {absent} of {known} known records, more than "
+        f"max_share {limit:.0%}: nothing was withdrawn and the checkpoint stays. If the partner really "
+        "removed them, raise deletes.max_share for one run",
+        subject=ctx.npo.npo_id,
+        stage=STAGE,
+    )

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
+    from include.storage.documents import StoredVersion
+
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
@@ -35,17 +37,6 @@ class Incoming:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """What the store holds of a record, as far as landing needs to know."""
-
-    content_hash: str
-    cursor: datetime | None
-    fetched_at: datetime
-    deleted: bool
-    manifest: str
-
-
-@dataclass(frozen=True, slots=True)
 class LandingPlan:
     """What to do with a batch.
 
@@ -64,7 +55,9 @@ class LandingPlan:
     ambiguous: tuple[Incoming, ...]
 
 
-def plan_landing(batch: Iterable[Incoming], stored: Mapping[str, Stored], *, manifest: str) -> LandingPlan:
+def plan_landing(
+    batch: Iterable[Incoming], stored: Mapping[str, StoredVersion], *, manifest: str
+) -> LandingPlan:
     """Decide for each record of a batch whether it is new, changed, unchanged, stale or ambiguous.
 
     The same content twice is one record. Of two versions in one extraction the one the partner
@@ -107,7 +100,7 @@ def _changed_later(record: Incoming, other: Incoming) -> bool:
     return record.cursor is not None and other.cursor is not None and record.cursor > other.cursor
 
 
-def _is_stale(record: Incoming, known: Stored, manifest: str) -> bool:
+def _is_stale(record: Incoming, known: StoredVersion, manifest: str) -> bool:
     """Tell whether the store's version is the later one.
 
     Between extractions the later fetch counts, whatever the partner's clock says: it shows what is

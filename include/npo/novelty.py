@@ -34,8 +34,10 @@ def holds_news(ctx: RunContext, resource: Resource, records: Sequence[Any]) -> b
     aside: set[str] = set()
     for external_id, content, deleted, text in found:
         known = stored.get(keys[external_id]) if external_id else None
-        if known is None or known.content_hash != content or known.deleted != deleted:
+        if known is None:
             aside.add(quarantine_key(npo_id, resource, external_id, text))
+        elif known.content_hash != content or known.deleted != deleted:
+            return True
     if not aside:
         return False
     return ctx.store["quarantine"].count_documents({"_id": {"$in": list(aside)}}) < len(aside)

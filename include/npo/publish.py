@@ -27,27 +27,36 @@ def publish(ctx: RunContext, ref: RunRef) -> RunRef:
 
     Raises:
         TransientError: SNS did not confirm some; they wait in order.
-        FatalError: An event breaks its schema: it is kept aside, the others are sent first.
+        ConfigurationError: SNS cannot be used as it is set up; they wait in order.
+        FatalError: Events are set aside: they break their schema or SNS refuses them. Said by every run
+            that comes here until they are released; the others are sent first.
     """
-    published, refused = 0, 0
+    published = 0
     publisher: Publisher | None = None
     while entries := outbox.next_events(ctx.store, ctx.npo.npo_id, limit=EVENTS_AT_ONCE):
         good = [entry for entry in entries if not _refused(ctx, entry)]
-        refused += len(entries) - len(good)
         publisher = publisher or Publisher(ctx.settings)
-        sent = publisher.send(good)
-        outbox.mark_published(ctx.store, sent, at=ctx.now())
-        published += len(sent)
+        sending = publisher.send(good)
+        outbox.mark_published(ctx.store, sending.confirmed, at=ctx.now())
+        for event_id, code in sending.refused.items():
+            outbox.refuse(ctx.store, event_id, f"SNS refused it: {code}", at=ctx.now())
+        published += len(sending.confirmed)
         ctx.progress(f"{published} events published")
-        require_all_sent(len(good), len(sent), subject=ctx.npo.npo_id)
-    if refused:
+        require_all_sent(len(good), sending, subject=ctx.npo.npo_id)
+    _require_none_set_aside(ctx, published)
+    return ref.counted(STAGE, {"published": published})
+
+
+def _require_none_set_aside(ctx: RunContext, published: int) -> None:
+    npo_id = ctx.npo.npo_id
+    if refused := outbox.refused(ctx.store, npo_id):
         raise FatalError(
-            f"{refused} events break their schema and were set aside in the outbox with the reason; "
-            f"{published} others were published. The canonical models and the schema files disagree",
-            subject=ctx.npo.npo_id,
+            f"{refused} events break their schema or are refused by SNS: they are set aside in the outbox "
+            f"with the reason; {published} others were published. Mend the cause, then "
+            f"'spotlight events release --npo {npo_id}' lets them wait again",
+            subject=npo_id,
             stage=STAGE,
         )
-    return ref.counted(STAGE, {"published": published})
 
 
 def _refused(ctx: RunContext, entry: OutboxEntry) -> bool:

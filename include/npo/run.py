@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
+import sys
+from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from include.connectors.protocol import Window
-from include.errors import ConfigurationError, IntegrationError
+from include.errors import ConfigurationError, FatalError, IntegrationError, TransientError
 from include.npo.context import RunContext, RunRef, utc_now
 from include.registry.models import Credential, NpoStatus
 from include.settings import get_settings
@@ -61,7 +62,7 @@ def run_stage(  # noqa: PLR0913 - the names Airflow's context gives
     """
     settings = settings or get_settings()
     tell = progress or (lambda line: log.info("%s/%s: %s", npo_id, stage, line))
-    with _located(npo_id, stage, settings):
+    with _located(npo_id, stage):
         window = Window(*data_interval) if backfill and data_interval else None
         reads_partner = stage == "extract"
         with open_context(
@@ -69,37 +70,77 @@ def run_stage(  # noqa: PLR0913 - the names Airflow's context gives
         ) as ctx:
             given = RunRef.from_dict(ref) if ref else RunRef(npo_id, run_id)
             started = utc_now()
-            result = _stage(stage)(ctx, given)
+            with _pausing(ctx.npo, settings) if reads_partner else nullcontext():
+                result = _stage(stage)(ctx, given)
             record_stage(ctx, stage, result, started=started)
     return result.to_dict() if result else None
 
 
 @contextmanager
-def _located(npo_id: str, stage: str, settings: Settings) -> Iterator[None]:
-    """Fill in what failed where; pause an integration whose set-up its partner refuses."""
+def _located(npo_id: str, stage: str) -> Iterator[None]:
+    """Fill in what failed where; let no text of a driver's error through: it can quote whole documents."""
+    try:
+        yield
+    except IntegrationError as error:
+        cause = error.__cause__
+        raise error.located(subject=npo_id, stage=stage) from None if _driver_failure(cause) else cause
+    except Exception as error:
+        failure = _driver_failure(error)
+        if failure is None:
+            raise
+        raise failure.located(subject=npo_id, stage=stage) from None
+
+
+def _driver_failure(error: Any) -> IntegrationError | None:
+    """Return what may be told of an error of pymongo, bson or botocore; ``None`` when it is not theirs."""
+    if _is_a(error, "pymongo.errors", "PyMongoError"):
+        code = f" {error.code}" if getattr(error, "code", None) else ""
+        return TransientError(
+            f"the integration store failed ({type(error).__name__}{code}); it is tried again"
+        )
+    if _is_a(error, "bson.errors", "BSONError"):
+        return FatalError(f"a document cannot be stored as it is ({type(error).__name__})")
+    if _is_a(error, "botocore.exceptions", "ClientError"):
+        told = str(error.response.get("Error", {}).get("Code", "no code"))
+        return TransientError(
+            f"an AWS service refused a call ({type(error).__name__} {told}); it is tried again"
+        )
+    if _is_a(error, "botocore.exceptions", "BotoCoreError"):
+        return TransientError(f"an AWS service cannot be used ({type(error).__name__}); it is tried again")
+    return None
+
+
+def _is_a(error: Any, module: str, name: str) -> bool:
+    # Whoever raised it has imported the module; importing it here would cost every other failure seconds.
+    return module in sys.modules and isinstance(error, getattr(sys.modules[module], name))
+
+
+@contextmanager
+def _pausing(npo: NpoConfig, settings: Settings) -> Iterator[None]:
+    """Pause an integration whose set-up its partner refuses."""
     try:
         yield
     except ConfigurationError as error:
-        if stage == "extract" and error.pauses:
-            error.message += _paused(npo_id, settings)
-        raise error.located(subject=npo_id, stage=stage) from error.__cause__
-    except IntegrationError as error:
-        raise error.located(subject=npo_id, stage=stage) from error.__cause__
+        if error.pauses:
+            error.message += _paused(npo, settings)
+        raise
 
 
-def _paused(npo_id: str, settings: Settings) -> str:
+def _paused(npo: NpoConfig, settings: Settings) -> str:
     from include.registry import queries
 
     try:
-        queries.set_status(
+        paused = queries.pause_npo(
             settings.registry_dsn.get_secret_value(),
-            npo_id,
-            NpoStatus.PAUSED,
+            npo.npo_id,
+            npo.config_version,
             settings.registry_timeout,
             changed_by="pipeline: configuration error in extract",
         )
     except IntegrationError:
         return "; the integration could not be paused, pause it in the registry"
+    if not paused:  # a person has changed the row since: whatever they decided stands
+        return ""
     return "; integration paused, nothing was lost: set its status to active when this is mended"
 
 

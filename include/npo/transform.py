@@ -11,11 +11,12 @@ import orjson
 from include.errors import RecordError
 from include.events.envelope import MAX_EVENT_BYTES, Event
 from include.npo.canonical import AssignmentStatus
-from include.npo.entity_plan import Entity, Known, to_entity, to_event
+from include.npo.entity_plan import Entity, to_entity, to_event
+from include.npo.identity import entity_id
 from include.quality.gate import Reason, run_suite
 from include.quality.quarantine import Quarantined, open_count, release, set_aside
-from include.storage.documents import RawState
-from include.storage.entities import known_entities, write_entities
+from include.storage.documents import RawState, load_json
+from include.storage.entities import known_entities, stored_contents, write_entities
 from include.storage.outbox import OutboxEntry, add_to_outbox, known_events
 from include.storage.raw import PendingRecord, move_state, pending_batches, quarantine_raw
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from include.connectors.protocol import Resource
     from include.npo.context import RunContext, RunRef
+    from include.storage.documents import KnownEntity
     from include.storage.mongo import Write
 
 STAGE = "transform"
@@ -47,7 +49,7 @@ class _Changes:
 
     batch: _Batch
     entities: list[Entity]
-    known: dict[str, Known]
+    known: dict[str, KnownEntity]
     outbox: list[OutboxEntry]
     at: datetime
 
@@ -102,13 +104,29 @@ def _mapped(ctx: RunContext, resource: Resource, records: list[PendingRecord]) -
     batch = _Batch()
     for record in records:
         try:
-            mapped = ctx.connector.to_platform(resource, orjson.loads(record.payload))
+            mapped = ctx.connector.to_platform(resource, load_json(record.payload))
             entity = to_entity(ctx.npo.npo_id, resource, record, mapped, mapping_version=version)
         except RecordError as error:
             batch.bad.append((record, (Reason(error.code, error.message),)))
         else:
             batch.good.append((record, entity))
-    return batch
+    return _with_tombstones(ctx, resource, batch, version)
+
+
+def _with_tombstones(ctx: RunContext, resource: Resource, batch: _Batch, version: int) -> _Batch:
+    """Withdraw what the partner deleted leaving nothing but the id: the rest is what we knew of it."""
+    npo_id = ctx.npo.npo_id
+    gone = {
+        entity_id(npo_id, resource, record.external_id): record for record, _ in batch.bad if record.deleted
+    }
+    if not gone:
+        return batch
+    for known_id, content in stored_contents(ctx.store, resource, list(gone)).items():
+        record = gone[known_id]
+        entity = to_entity(npo_id, resource, record, content, mapping_version=version)
+        batch.good.append((record, entity))
+    done = {record.key for record, _ in batch.good}
+    return _Batch(batch.good, [entry for entry in batch.bad if entry[0].key not in done])
 
 
 def _gated(ctx: RunContext, resource: Resource, batch: _Batch) -> _Batch:
@@ -149,7 +167,7 @@ def _outbox_entry(
     resource: Resource,
     record: PendingRecord,
     entity: Entity,
-    known: dict[str, Known],
+    known: dict[str, KnownEntity],
     now: datetime,
 ) -> OutboxEntry:
     event = to_event(ctx.npo.npo_id, resource, record, entity, before=known.get(entity.id), recorded_at=now)
@@ -176,11 +194,11 @@ def _write(
     write_entities(ctx.store, session, resource, changes.entities, changes.known, at=at)
     add_to_outbox(ctx.store, session, npo_id, changes.outbox, order=order, at=at)
     move_state(ctx.store, session, good, to=RawState.TRANSFORMED, mapping_version=version)
-    quarantine_raw(ctx.store, session, [record.key for record, _ in bad])
+    quarantine_raw(ctx.store, session, {record.key: reasons for record, reasons in bad})
     set_aside(ctx.store, session, [_quarantined(npo_id, resource, *entry) for entry in bad], at=at)
     if open_count(ctx.store, npo_id, resource):
-        ids = [record.external_id for record in good]
-        release(ctx.store, session, npo_id, resource, external_ids=ids, at=at)
+        landed = {record.external_id: record.landed_at for record in good}
+        release(ctx.store, session, npo_id, resource, landed=landed, at=at)
 
 
 def _quarantined(

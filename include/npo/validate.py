@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import orjson
+from jmespath.exceptions import JMESPathError
 
 from include.connectors.expressions import getter
 from include.quality.gate import run_suite
 from include.quality.quarantine import Quarantined, set_aside
-from include.storage.documents import RawState
+from include.storage.documents import RawState, load_json
 from include.storage.raw import PendingRecord, move_state, pending_batches, quarantine_raw
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _plan(
 
     def write(session: ClientSession, _order: int) -> None:
         move_state(ctx.store, session, good, to=RawState.VALID)
-        quarantine_raw(ctx.store, session, [batch[at].key for at in result.row_failures])
+        quarantine_raw(ctx.store, session, {batch[at].key: why for at, why in result.row_failures.items()})
         set_aside(ctx.store, session, bad, at=now)
 
     return (len(good), len(bad)), write
@@ -87,18 +87,31 @@ def _probe(ctx: RunContext, resource: Resource) -> Probe:
         if spec is None or spec.path is None or spec.default is not None:
             readers[name] = lambda _record: "given"  # a constant, a concatenation or a default fills it
         else:
-            readers[name] = getter(spec.path)
+            readers[name] = _careful(getter(spec.path))
     return lambda record: {name: read(record) for name, read in readers.items()}
+
+
+def _careful(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a reader that finds nothing where an expression meets a type it was not made for."""
+
+    def found(record: Any) -> Any:
+        try:
+            return read(record)
+        except (JMESPathError, TypeError, ValueError, AttributeError, LookupError):
+            return None
+
+    return found
 
 
 def _frame(ctx: RunContext, batch: list[PendingRecord], probe: Probe) -> pd.DataFrame:
     import pandas as pd
 
     now = ctx.now()
-    probed = [probe(orjson.loads(record.payload)) for record in batch]
+    # A deleted record need not hold more than its id.
+    gone = dict.fromkeys(probe({}), True)
+    probed = [gone if record.deleted else probe(load_json(record.payload)) for record in batch]
     columns: dict[str, Any] = {
         "external_id": [record.external_id for record in batch],
-        "payload_bytes": [len(record.payload) for record in batch],
         "cursor_ahead_seconds": pd.Series(
             [(record.cursor - now).total_seconds() if record.cursor else None for record in batch],
             dtype="float64",

@@ -3,6 +3,7 @@
 Suites are plain GX JSON in ``suites/``. Each expectation says in its ``meta`` what a failure does:
 
     ``scope``  ``row``: the rows that fail go to quarantine; ``batch``: the batch is refused.
+    ``min_rows`` with scope ``batch``: a share of fewer rows says nothing, the rows are judged one by one.
     ``code``   short stable reason to count by.
     ``message`` what a data engineer reads.
 
@@ -98,9 +99,10 @@ def run_suite(name: str, frame: pd.DataFrame) -> GateResult:
         if result.success:
             continue
         _require_evaluated(name, result)
-        reason, scope = _reason(result.expectation_config)
+        reason, scope, min_rows = _reason(result.expectation_config)
         if scope == "batch":
-            batch_failures.append(reason)
+            if len(frame) >= min_rows:
+                batch_failures.append(reason)
         else:
             for position in result.result["unexpected_index_list"]:
                 rows.setdefault(int(position), []).append(reason)
@@ -124,9 +126,9 @@ def _require_evaluated(name: str, result: Any) -> None:
             )
 
 
-def _reason(config: Any) -> tuple[Reason, str]:
+def _reason(config: Any) -> tuple[Reason, str, int]:
     meta = config.meta or {}
-    return Reason(str(meta["code"]), str(meta["message"])), str(meta["scope"])
+    return Reason(str(meta["code"]), str(meta["message"])), str(meta["scope"]), int(meta.get("min_rows", 1))
 
 
 @lru_cache(maxsize=1)

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 from include.storage.documents import QuarantineState, content_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from pymongo.client_session import ClientSession
 
     from include.quality.gate import Reason
     from include.storage.mongo import IntegrationStore
+
+
+MAX_PAYLOAD = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +57,28 @@ def set_aside(
 
     if not records:
         return
-    store["quarantine"].bulk_write(
-        [
+    came_back = {"$set": {"state": QuarantineState.OPEN.value}}
+    updates = [
+        update
+        for record in records
+        for update in (
             UpdateOne(
                 {"_id": record.key},
-                {"$set": _verdict(record, at), "$setOnInsert": _evidence(record, at), "$inc": {"seen": 1}},
+                {
+                    "$set": _verdict(record, at),
+                    "$setOnInsert": _evidence(record, at) | {"state": QuarantineState.OPEN.value},
+                },
                 upsert=True,
-            )
-            for record in records
-        ],
-        ordered=False,
-        session=session,
-    )
+            ),
+            # What a person discarded stays discarded.
+            UpdateOne({"_id": record.key, "state": QuarantineState.RELEASED.value}, came_back),
+        )
+    ]
+    store["quarantine"].bulk_write(updates, ordered=True, session=session)
 
 
 def _verdict(record: Quarantined, at: datetime) -> dict[str, Any]:
     return {
-        "state": QuarantineState.OPEN.value,
         "stage": record.stage,
         "reasons": [{"code": reason.code, "message": reason.message} for reason in record.reasons],
         "last_seen": at,
@@ -82,7 +90,8 @@ def _evidence(record: Quarantined, at: datetime) -> dict[str, Any]:
         "npo_id": record.npo_id,
         "resource": record.resource,
         "external_id": record.external_id,
-        "payload": record.payload,
+        # A record too large for the store is in the landing zone, where raw_ref says.
+        "payload": record.payload if len(record.payload) <= MAX_PAYLOAD else None,
         "raw_ref": record.raw_ref,
         "first_seen": at,
     }
@@ -94,20 +103,38 @@ def release(
     npo_id: str,
     resource: str,
     *,
-    external_ids: Iterable[str],
+    landed: Mapping[str, datetime],
     at: datetime,
 ) -> None:
-    """Mark open entries as released: a later version of the record went through."""
-    store["quarantine"].update_many(
-        {
-            "npo_id": npo_id,
-            "state": QuarantineState.OPEN.value,
-            "resource": resource,
-            "external_id": {"$in": list(external_ids)},
-        },
-        {"$set": {"state": QuarantineState.RELEASED.value, "released_at": at}},
-        session=session,
-    )
+    """Mark open entries as released: the record, or a later version of it, went through.
+
+    Args:
+        store: The store.
+        session: Of the transaction in which the records go through.
+        npo_id: Whose entries.
+        resource: Of which resource.
+        landed: When the version that went through was landed, by external id. An entry that landing made
+            at that time or later is of another version and stays.
+        at: Now.
+    """
+    query = {
+        "npo_id": npo_id,
+        "state": QuarantineState.OPEN.value,
+        "resource": resource,
+        "external_id": {"$in": list(landed)},
+    }
+    found = store["quarantine"].find(query, {"external_id": 1, "stage": 1, "last_seen": 1}, session=session)
+    mended = [
+        entry["_id"]
+        for entry in found
+        if entry["stage"] != "land_raw" or entry["last_seen"] < landed[entry["external_id"]]
+    ]
+    if mended:
+        store["quarantine"].update_many(
+            {"_id": {"$in": mended}},
+            {"$set": {"state": QuarantineState.RELEASED.value, "released_at": at}},
+            session=session,
+        )
 
 
 def open_count(store: IntegrationStore, npo_id: str, resource: str | None = None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 DAG_PREFIX = "npo__"
 FIRST_YEAR, LAST_YEAR = 2000, 2100
+JUST_NOW = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,18 @@ def load(dag_id: str | None = None, settings: Settings | None = None) -> Catalog
     if catalogue.broken:
         raise ConfigurationError(catalogue.broken[0].problem, subject=catalogue.broken[0].npo_id)
     return catalogue
+
+
+def read_just_now(settings: Settings, *, now: datetime) -> Catalogue | None:
+    """Return what another process has read from the registry just now, ``None`` if that is too long ago.
+
+    Each read leaves a snapshot whose time stamp is that of the read; in an outage it stands still.
+    """
+    snapshot = read_snapshot(settings.registry_snapshot)
+    if snapshot is None or not timedelta(0) <= now - snapshot.taken_at < JUST_NOW:
+        return None
+    configs, broken = parse_rows(snapshot.rows)
+    return Catalogue(tuple(configs), tuple(broken), "registry", snapshot.taken_at)
 
 
 def parse_rows(rows: Iterable[RawRow]) -> tuple[list[NpoConfig], list[BrokenRow]]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import Any
 
 from include.errors import ConfigurationError, TransientError
 from include.registry.models import Credential
-
-if TYPE_CHECKING:
-    from airflow.sdk import Connection
 
 
 def resolve_credential(ref: str | None) -> Credential:
@@ -30,40 +28,108 @@ def resolve_credential(ref: str | None) -> Credential:
     )
 
 
-def _connection(ref: str) -> Connection:
+def _connection(ref: str) -> Any:
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 
-    connection: Connection | None
     try:
-        connection = BaseHook.get_connection(ref)
+        return BaseHook.get_connection(ref)
     except AirflowNotFoundException:
-        connection = _from_metadata_database(ref)
+        return _look_again(ref)
     except Exception as error:  # noqa: BLE001 - the text or cause may quote the secret: neither is passed on
-        raise TransientError(
-            f"credential_ref {ref!r} could not be looked up ({type(error).__name__}): whether it is there is "
-            "not known; it is tried again, look at the secrets backend if it stays"
-        ) from None
-    if connection is None:
-        raise ConfigurationError(
-            f"credential_ref {ref!r} is not a readable Airflow connection; add it under Admin > Connections, "
-            f"in the secrets backend, or as AIRFLOW_CONN_{ref.upper()}"
-        ) from None
-    return connection
+        raise _not_looked_up(ref, [type(error).__name__]) from None
 
 
-def _from_metadata_database(ref: str) -> Any:
-    """Return the connection as the metadata database has it, ``None`` where it may not be asked.
+def _look_again(ref: str) -> Any:
+    """Ask each backend once more: Airflow says "not found" also when one of them did not answer."""
+    from airflow.sdk.log import mask_secret
+
+    failures = []
+    for backend in _backends():
+        try:
+            connection = _ask(backend, ref)
+        except Exception as error:  # noqa: BLE001 - as above; the next backend may still have it
+            failures.append(f"{type(backend).__name__}: {type(error).__name__}")
+            continue
+        if connection:
+            mask_secret(connection.password)
+            mask_secret(connection.extra)
+            return connection
+    if failures:
+        raise _not_looked_up(ref, failures) from None
+    raise ConfigurationError(
+        f"credential_ref {ref!r} is not a readable Airflow connection; add it under Admin > Connections, "
+        f"in the secrets backend, or as AIRFLOW_CONN_{ref.upper()}"
+    ) from None
+
+
+def _backends() -> list[Any]:
+    """Return Airflow's secrets backends, the metadata database with them where it may be asked.
 
     Outside a task Airflow's SDK reads environment and external backends only. Inside a task the
-    database is out of bounds and Airflow refuses the attempt.
+    database is out of bounds and the task's API stands for it.
     """
+    from airflow.sdk.execution_time.secrets import ExecutionAPISecretsBackend
+    from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
     from airflow.secrets.metastore import MetastoreBackend
 
-    try:
-        return MetastoreBackend().get_connection(ref)
-    except Exception:  # noqa: BLE001 - refused, unreachable or not set up: all mean "not there"
+    backends = list(ensure_secrets_backend_loaded())
+    if any(isinstance(backend, ExecutionAPISecretsBackend | MetastoreBackend) for backend in backends):
+        return backends
+    return [*backends, MetastoreBackend()]
+
+
+def _ask(backend: Any, ref: str) -> Any:
+    """Return a backend's connection, ``None`` if it has none; whatever it raises means "not known"."""
+    from airflow.sdk.execution_time.secrets import ExecutionAPISecretsBackend
+    from airflow.secrets.environment_variables import EnvironmentVariablesBackend
+    from airflow.secrets.metastore import MetastoreBackend
+
+    if isinstance(backend, ExecutionAPISecretsBackend):
+        return _from_task_api(ref)
+    if isinstance(backend, MetastoreBackend):
+        return _from_metadata_database(backend, ref)
+    if isinstance(backend, EnvironmentVariablesBackend):
+        with suppress(Exception):  # the environment always answers: what fails is a malformed connection
+            return backend.get_connection(ref)
         return None
+    return backend.get_connection(ref)
+
+
+def _from_task_api(ref: str) -> Any:
+    """Ask the task's API itself: its backend gives ``None`` for "not there" and "no answer" alike."""
+    from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+    from airflow.sdk.execution_time.comms import ConnectionResult, ErrorResponse, GetConnection
+    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+    answer = SUPERVISOR_COMMS.send(GetConnection(conn_id=ref))
+    if isinstance(answer, ConnectionResult):
+        from airflow.sdk import Connection
+
+        return Connection(**answer.model_dump(exclude={"type"}, by_alias=True))
+    if isinstance(answer, ErrorResponse) and answer.error is not ErrorType.CONNECTION_NOT_FOUND:
+        raise AirflowRuntimeError(answer)
+    return None
+
+
+def _from_metadata_database(backend: Any, ref: str) -> Any:
+    from airflow import settings
+    from sqlalchemy import inspect
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return backend.get_connection(ref)
+    except SQLAlchemyError:
+        if inspect(settings.engine).has_table("connection"):
+            raise
+        return None  # it answers and was never set up: no Airflow here
+
+
+def _not_looked_up(ref: str, failures: list[str]) -> TransientError:
+    return TransientError(
+        f"credential_ref {ref!r} could not be looked up ({', '.join(failures)}): whether it is there is "
+        "not known; it is tried again, look at the secrets backend if it stays"
+    )
 
 
 def _extra(ref: str, extra: Any) -> dict[str, str]:

@@ -6,29 +6,35 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from include.errors import ConfigurationError
-from include.registry.catalogue import load
+from include.registry.catalogue import load, read_just_now
+from include.settings import get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from include.registry.catalogue import Catalogue
+    from include.settings import Settings
 
 
 class RegistryUnhealthyError(ConfigurationError):
     """Some row cannot become a DAG, or the registry cannot be reached; the message lists all of it."""
 
 
-def check_registry() -> None:
-    """Read the registry as the DAG files do and complain once, about everything.
+def check_registry(settings: Settings | None = None) -> None:
+    """Look at the registry as the DAG files see it and complain once, about everything.
+
+    The file of the generated DAGs reads the registry as often as this one is parsed: what it has read
+    just now is used, and the registry asked only when that is not there.
 
     Raises:
         RegistryUnhealthyError: There are broken rows, or a snapshot stands in for the registry.
     """
+    settings, now = settings or get_settings(), datetime.now(tz=UTC)
     try:
-        catalogue = load()
+        catalogue = read_just_now(settings, now=now) or load(settings=settings)
     except ConfigurationError:
         return  # no DAG can be built at all: the DAG file itself says so
-    found = list(problems(catalogue, now=datetime.now(tz=UTC)))
+    found = list(problems(catalogue, now=now))
     if found:
         raise RegistryUnhealthyError("\n".join(found))
 

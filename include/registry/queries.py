@@ -76,6 +76,19 @@ def set_status(
             raise ConfigurationError(f"no row {npo_id!r} in integration.npo", subject=SUBJECT)
 
 
+def pause_npo(
+    dsn: str, npo_id: str, config_version: int, timeout: int, *, changed_by: str | None = None
+) -> bool:
+    """Pause a row that is active and still in the version that was read; return whether it was.
+
+    Raises:
+        TransientError: The registry does not answer.
+    """
+    with registry(dsn, timeout, changed_by=changed_by) as connection:
+        values = {"npo_id": npo_id, "config_version": config_version}
+        return connection.execute(query("pause_npo"), values).rowcount > 0
+
+
 def history(dsn: str, npo_id: str, timeout: int) -> list[Change]:
     """Return every change of one row, oldest first; it outlives the row."""
     with registry(dsn, timeout) as connection:

@@ -21,7 +21,7 @@ class Checkpoint:
         cursor: Latest change landed, never ahead of our clock; ``None`` before the first.
         digest: Order-free digest over the records of the last landed extraction.
         manifest: Key of that extraction's manifest.
-        read_at: When that extraction started.
+        read_at: When the last extraction that was landed, or was found to hold just this, started.
     """
 
     cursor: datetime | None = None
@@ -49,6 +49,11 @@ def read_checkpoint(store: IntegrationStore, npo_id: str, resource: str) -> Chec
     if found is None:
         return Checkpoint()
     return Checkpoint(found["cursor"], found["digest"], found["manifest"], found["read_at"])
+
+
+def confirm_checkpoint(store: IntegrationStore, npo_id: str, resource: str, *, read_at: datetime) -> None:
+    """Note that an extraction started at ``read_at`` found the source just as it was landed last."""
+    store["npo_checkpoint"].update_one({"_id": f"{npo_id}|{resource}"}, {"$max": {"read_at": read_at}})
 
 
 def write_checkpoint(

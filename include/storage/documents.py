@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
 
 class RawState(StrEnum):
@@ -34,9 +37,38 @@ def raw_key(npo_id: str, resource: str, external_id: str) -> str:
     return f"{npo_id}|{resource}|{external_id}"
 
 
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """What the store holds of a raw record, as far as landing needs to know."""
+
+    content_hash: str
+    cursor: datetime | None
+    fetched_at: datetime
+    deleted: bool
+    manifest: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEntity:
+    """What the store holds of an entity, as far as its next version needs to know."""
+
+    version: int
+    content_hash: str
+    status: str
+    percent: float | None
+
+
 def canonical_json(value: Any) -> bytes:
     """Return JSON bytes that are equal for equal content, whatever the key order."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NAIVE_UTC)
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NAIVE_UTC)
+    except TypeError:  # it reads deeper nesting than it writes (254 levels)
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def load_json(text: str) -> Any:
+    """Return the value of JSON text that ``canonical_json`` wrote."""
+    return orjson.loads(text)
 
 
 _DIGEST_MODULUS: int = 1 << 128

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from include.npo.entity_plan import Known
+from include.storage.documents import KnownEntity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,15 +19,22 @@ COLLECTION = {"offerings": "npo_offering", "assignments": "npo_assignment"}
 _KNOWN_FIELDS = {"version": 1, "content_hash": 1, "status": 1, "progress.percent": 1}
 
 
-def known_entities(store: IntegrationStore, resource: str, ids: Sequence[str]) -> dict[str, Known]:
+def known_entities(store: IntegrationStore, resource: str, ids: Sequence[str]) -> dict[str, KnownEntity]:
     """Return what the store knows of these entities, one query."""
     found = store[COLLECTION[resource]].find({"_id": {"$in": list(ids)}}, _KNOWN_FIELDS)
     return {
-        doc["_id"]: Known(
+        doc["_id"]: KnownEntity(
             doc["version"], doc["content_hash"], doc["status"], doc.get("progress", {}).get("percent")
         )
         for doc in found
     }
+
+
+def stored_contents(store: IntegrationStore, resource: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the canonical content of these entities, as far as they are stored, one query."""
+    ours = {"source": 0, "version": 0, "content_hash": 0, "recorded_at": 0}
+    found = store[COLLECTION[resource]].find({"_id": {"$in": list(ids)}}, ours)
+    return {doc.pop("_id"): doc for doc in found}
 
 
 def write_entities(
@@ -35,7 +42,7 @@ def write_entities(
     session: ClientSession,
     resource: str,
     entities: Sequence[Entity],
-    known: Mapping[str, Known],
+    known: Mapping[str, KnownEntity],
     *,
     at: datetime,
 ) -> None:
@@ -72,7 +79,7 @@ def _replace(
     session: ClientSession,
     resource: str,
     entities: Sequence[Entity],
-    known: Mapping[str, Known],
+    known: Mapping[str, KnownEntity],
     at: datetime,
 ) -> None:
     from pymongo import ReplaceOne

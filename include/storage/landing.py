@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from include.errors import FatalError, TransientError
+from include.aws import aws_errors, error_code
+from include.errors import FatalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from mypy_boto3_s3 import S3Client
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from include.settings import Settings
 
 GZIP_LEVEL = 1  # three times the speed of the default for a tenth more bytes
+NO_LOCATION = "us-east-1"  # CreateBucket takes every region as LocationConstraint but this one
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
 
 
@@ -66,7 +71,11 @@ class ResourceManifest:
 
     @classmethod
     def from_json(cls, body: bytes) -> ResourceManifest:
-        """Return the manifest of its JSON bytes."""
+        """Return the manifest of its JSON bytes.
+
+        Raises:
+            ValueError, TypeError, KeyError: They are not a manifest's.
+        """
         data: dict[str, Any] = orjson.loads(body)
         data["pages"] = tuple(LandedPage(**page) for page in data["pages"])
         return cls(**data)
@@ -101,76 +110,128 @@ class LandingZone:
         )
 
     def prepare(self) -> None:
-        """Create the bucket; harmless when it is there."""
-        existing = {bucket["Name"] for bucket in self.client.list_buckets()["Buckets"]}
-        if self._settings.landing_bucket not in existing:
+        """Create the bucket; harmless when it is there.
+
+        Raises:
+            ConfigurationError: The bucket is somebody else's, or the key or a right is missing.
+            TransientError: S3 did not answer after its own retries.
+        """
+        with self._errors(f"looking for bucket {self._settings.landing_bucket}"):
+            if self._has_bucket():
+                return
+        with (
+            self._errors(f"creating bucket {self._settings.landing_bucket}"),
+            suppress(self.client.exceptions.BucketAlreadyOwnedByYou),  # another process was faster
+        ):
+            self._create_bucket()
+
+    def _has_bucket(self) -> bool:
+        from botocore.exceptions import ClientError
+
+        try:
+            self.client.head_bucket(Bucket=self._settings.landing_bucket)
+        except ClientError as error:
+            if error_code(error) not in {"404", "NoSuchBucket"}:
+                raise
+            return False
+        return True
+
+    def _create_bucket(self) -> None:
+        bucket, region = self._settings.landing_bucket, self._settings.aws_region
+        if region == NO_LOCATION:
+            self.client.create_bucket(Bucket=bucket)
+        else:
             self.client.create_bucket(
-                Bucket=self._settings.landing_bucket,
-                CreateBucketConfiguration={"LocationConstraint": self._settings.aws_region},  # type: ignore[typeddict-item]
+                Bucket=bucket,
+                CreateBucketConfiguration={"LocationConstraint": region},  # type: ignore[typeddict-item]
             )
+
+    def _errors(self, doing: str) -> AbstractContextManager[None]:
+        return aws_errors(
+            "landing zone",
+            doing,
+            check=f"that bucket {self._settings.landing_bucket} is there, the S3 key and its rights",
+        )
 
     def put(self, key: str, body: bytes, *, compress: bool) -> None:
         """Write one object.
 
         Raises:
             TransientError: S3 did not take it after its own retries.
+            ConfigurationError: The bucket, the key or a right is missing.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-
         data = gzip.compress(body, compresslevel=GZIP_LEVEL, mtime=0) if compress else body
-        try:
+        with self._errors(f"writing {key}"):
             self.client.put_object(Bucket=self._settings.landing_bucket, Key=key, Body=data)
-        except (BotoCoreError, ClientError) as error:
-            raise TransientError(
-                f"landing zone: {type(error).__name__} while writing {key}; it is tried again"
-            ) from error
 
     def get(self, key: str) -> bytes:
         """Return one object's bytes, decompressed if its key ends in ``.gz``.
 
         Raises:
             TransientError: S3 did not give it after its own retries.
+            ConfigurationError: The bucket, the key or a right is missing.
             FatalError: The object is not there or damaged: what was landed has been touched.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-
+        with self._errors(f"reading {key}"):
+            try:
+                data = self.client.get_object(Bucket=self._settings.landing_bucket, Key=key)["Body"].read()
+            except self.client.exceptions.NoSuchKey as error:
+                raise _touched(key, "gone") from error
+        if not key.endswith(".gz"):
+            return data
         try:
-            data = self.client.get_object(Bucket=self._settings.landing_bucket, Key=key)["Body"].read()
-            return gzip.decompress(data) if key.endswith(".gz") else data
-        except self.client.exceptions.NoSuchKey as error:
-            raise FatalError(
-                f"landing zone: {key} is gone; restore it, or clear the run from extract on"
-            ) from error
-        except (gzip.BadGzipFile, EOFError) as error:
-            raise FatalError(
-                f"landing zone: {key} is damaged; restore it, or clear the run from extract on"
-            ) from error
-        except (BotoCoreError, ClientError) as error:
-            raise TransientError(
-                f"landing zone: {type(error).__name__} while reading {key}; it is tried again"
-            ) from error
+            return gzip.decompress(data)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise _touched(key, "damaged") from error
 
     def put_manifest(self, manifest: ResourceManifest) -> None:
         """Write the manifest, which makes the attempt complete."""
         self.put(manifest.key, orjson.dumps(asdict(manifest)), compress=False)
 
     def manifest(self, key: str) -> ResourceManifest:
-        """Return a manifest by its key."""
-        return ResourceManifest.from_json(self.get(key))
+        """Return a manifest by its key.
+
+        Raises:
+            IntegrationError: As ``get`` says.
+        """
+        body = self.get(key)
+        try:
+            return ResourceManifest.from_json(body)
+        except (ValueError, TypeError, KeyError) as error:
+            raise _touched(key, "damaged") from error
 
     def manifests_between(self, npo_id: str, resource: str, window: Window) -> list[str]:
-        """Return the keys of the manifests of extractions started inside ``window``, oldest first."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._settings.landing_bucket, Prefix=f"npo/{npo_id}/{resource}/"
-        )
+        """Return the keys of the manifests of extractions started inside ``window``, oldest first.
+
+        Lists the days there are, then the objects of the days of the window only: a year of other
+        extractions costs nothing.
+
+        Raises:
+            IntegrationError: As ``get`` says.
+        """
         keys = [
-            entry["Key"]
-            for page in pages
-            for entry in page.get("Contents", [])
-            if entry["Key"].endswith("/manifest.json") and _day_inside(entry["Key"], window)
+            key
+            for day in self._folders(f"npo/{npo_id}/{resource}/")
+            if _day_inside(day, window)
+            for key in self._keys(day)
+            if key.endswith("/manifest.json")
         ]
         found = sorted(map(self.manifest, keys), key=lambda manifest: manifest.started_at)
         return [manifest.key for manifest in found if _inside(manifest.started_at, window)]
+
+    def _folders(self, above: str) -> list[str]:
+        """Return the prefixes of the folders right below a prefix."""
+        pages = self.client.get_paginator("list_objects_v2")
+        with self._errors(f"listing {above}"):
+            found = pages.paginate(Bucket=self._settings.landing_bucket, Prefix=above, Delimiter="/")
+            return [folder["Prefix"] for page in found for folder in page.get("CommonPrefixes", [])]
+
+    def _keys(self, below: str) -> list[str]:
+        """Return the keys of all objects below a prefix."""
+        pages = self.client.get_paginator("list_objects_v2")
+        with self._errors(f"listing {below}"):
+            found = pages.paginate(Bucket=self._settings.landing_bucket, Prefix=below)
+            return [entry["Key"] for page in found for entry in page.get("Contents", [])]
 
     def bodies(self, manifest: ResourceManifest) -> Iterator[tuple[LandedPage, bytes]]:
         """Yield each landed page of a manifest with its bytes, in order."""
@@ -185,12 +246,16 @@ def _inside(started_at: str, window: Window) -> bool:
     )
 
 
-def _day_inside(key: str, window: Window) -> bool:
-    """Tell by the day in the key whether its manifest is worth reading."""
-    day = date.fromisoformat(key.split("/")[3])
-    return (window.since is None or window.since.date() <= day) and (
-        window.until is None or day <= window.until.date()
+def _day_inside(prefix: str, window: Window) -> bool:
+    """Tell by the day in the prefix, which is UTC's, whether its manifests are worth reading."""
+    day = date.fromisoformat(prefix.split("/")[3])
+    return (window.since is None or window.since.astimezone(UTC).date() <= day) and (
+        window.until is None or day <= window.until.astimezone(UTC).date()
     )
+
+
+def _touched(key: str, state: str) -> FatalError:
+    return FatalError(f"landing zone: {key} is {state}; restore it, or clear the run from extract on")
 
 
 def prefix(npo_id: str, resource: str, day: str, run_id: str, attempt: str) -> str:

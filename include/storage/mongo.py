@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from include.errors import IntegrationError, TransientError
+from include.errors import ConfigurationError, FatalError, IntegrationError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 Outcome = TypeVar("Outcome")
 MAX_PLANS = 20
+_NEED_A_PERSON = frozenset({13, 18, 8000})  # Unauthorized, AuthenticationFailed, the same of Atlas
 
 
 class FenceMovedError(IntegrationError):
@@ -49,7 +50,10 @@ class IntegrationStore:
 
     @cached_property
     def client(self) -> MongoClient[Document]:
-        """Return the client, connected lazily by pymongo."""
+        """Return the client, connected lazily by pymongo: majority-committed reads and writes.
+
+        The concerns stand here because a transaction takes its client's, not its database's.
+        """
         from pymongo import MongoClient
 
         return MongoClient(
@@ -59,35 +63,36 @@ class IntegrationStore:
             connectTimeoutMS=10_000,
             socketTimeoutMS=120_000,
             appname="spotlight-pipelines",
+            w="majority",
+            journal=True,
+            readConcernLevel="majority",
         )
 
     @cached_property
     def database(self) -> Database[Document]:
-        """Return the database, majority-committed reads and writes."""
-        from pymongo.read_concern import ReadConcern
-        from pymongo.write_concern import WriteConcern
-
-        return self.client.get_database(
-            self._settings.mongo_database,
-            read_concern=ReadConcern("majority"),
-            write_concern=WriteConcern("majority", j=True),
-        )
+        """Return the database, with the client's concerns."""
+        return self.client.get_database(self._settings.mongo_database)
 
     def __getitem__(self, collection: str) -> Collection[Document]:
         """Return a collection by name."""
         return self.database[collection]
 
     def prepare(self) -> None:
-        """Create collections and indexes; harmless when they are there."""
+        """Create collections and indexes; harmless when they are there.
+
+        Raises:
+            IntegrationError: As ``store_errors`` says.
+        """
         from pymongo import ASCENDING, IndexModel
 
-        existing = set(self.database.list_collection_names())
-        for name, keys, options in _INDEXES:
-            if name not in existing:
-                self._create_collection(name)
-                existing.add(name)
-            if keys:
-                self[name].create_indexes([IndexModel([(key, ASCENDING) for key in keys], **options)])
+        with store_errors():
+            existing = set(self.database.list_collection_names())
+            for name, keys, options in _INDEXES:
+                if name not in existing:
+                    self._create_collection(name)
+                    existing.add(name)
+                if keys:
+                    self[name].create_indexes([IndexModel([(key, ASCENDING) for key in keys], **options)])
 
     def _create_collection(self, name: str) -> None:
         from pymongo.errors import CollectionInvalid
@@ -96,8 +101,13 @@ class IntegrationStore:
             self.database.create_collection(name)
 
     def fence(self, npo_id: str) -> int:
-        """Return the NPO's commit counter; read it before planning a commit."""
-        found = self["npo_fence"].find_one({"_id": npo_id})
+        """Return the NPO's commit counter; read it before planning a commit.
+
+        Raises:
+            IntegrationError: As ``store_errors`` says.
+        """
+        with store_errors(npo_id):
+            found = self["npo_fence"].find_one({"_id": npo_id})
         return int(found["value"]) if found else 0
 
     def commit(self, npo_id: str, seen: int, write: Write) -> int:
@@ -111,9 +121,9 @@ class IntegrationStore:
 
         Raises:
             FenceMovedError: Somebody else committed in between; nothing was written.
-            TransientError: The store cannot be reached or refused for the moment.
+            IntegrationError: As ``store_errors`` says.
         """
-        from pymongo.errors import DuplicateKeyError, PyMongoError
+        from pymongo.errors import DuplicateKeyError
 
         def body(session: ClientSession) -> int:
             try:
@@ -123,18 +133,15 @@ class IntegrationStore:
                     upsert=not seen,
                     session=session,
                 )
-            except DuplicateKeyError as error:
-                raise FenceMovedError("another run committed first", subject=npo_id) from error
+            except DuplicateKeyError:
+                raise FenceMovedError("another run committed first", subject=npo_id) from None
             if not moved.matched_count and moved.upserted_id is None:
                 raise FenceMovedError("another run committed first", subject=npo_id)
             write(session, seen + 1)
             return seen + 1
 
-        try:
-            with self.client.start_session() as session:
-                return int(session.with_transaction(body))
-        except PyMongoError as error:
-            raise unavailable(error, subject=npo_id) from error
+        with store_errors(npo_id), self.client.start_session() as session:
+            return int(session.with_transaction(body))
 
     def commit_each(
         self, npo_id: str, plans: Callable[[], Iterator[tuple[Outcome, Write | None] | None]]
@@ -156,10 +163,12 @@ class IntegrationStore:
 
         Raises:
             TransientError: The store did not answer, or others kept committing.
+            IntegrationError: As ``store_errors`` says.
         """
         for _ in range(MAX_PLANS):
             try:
-                yield from self._commit_in_turn(npo_id, self.fence(npo_id), plans())
+                with store_errors(npo_id):
+                    yield from self._commit_in_turn(npo_id, self.fence(npo_id), plans())
             except FenceMovedError:
                 continue
             return
@@ -199,10 +208,12 @@ class IntegrationStore:
 
         Raises:
             TransientError: The store did not answer, or others kept committing.
+            IntegrationError: As ``store_errors`` says.
         """
         for _ in range(MAX_PLANS):
             seen = self.fence(npo_id)
-            outcome, write = prepare()
+            with store_errors(npo_id):
+                outcome, write = prepare()
             if write is None:
                 return outcome
             try:
@@ -226,13 +237,58 @@ def _overtaken(npo_id: str) -> TransientError:
     )
 
 
-def unavailable(error: Exception, *, subject: str = "") -> TransientError:
-    """Return the taxonomy's word for a store that did not answer as it should."""
-    return TransientError(
-        f"integration store: {type(error).__name__}; nothing of this batch was committed; "
-        "it is tried again, look at MongoDB if it stays",
-        subject=subject,
+@contextmanager
+def store_errors(subject: str = "") -> Iterator[None]:
+    """Translate errors of the driver raised inside.
+
+    The driver's own error is left out, also as cause: its text holds the documents in hand, which are
+    personal data, and task logs print causes.
+
+    Args:
+        subject: The NPO it is done for.
+
+    Raises:
+        TransientError: The store cannot be reached or refused for the moment.
+        ConfigurationError: The address is wrong, or the user or one of his rights is missing.
+        FatalError: A document cannot be stored at all.
+    """
+    from bson.errors import BSONError
+    from pymongo.errors import PyMongoError
+
+    try:
+        yield
+    except (PyMongoError, BSONError) as error:
+        raise _failure(error, subject) from None
+
+
+def _failure(error: Exception, subject: str) -> IntegrationError:
+    from bson.errors import BSONError
+    from pymongo import errors
+
+    said = f"integration store: {_named(error)}"
+    if isinstance(error, BSONError):
+        return FatalError(
+            f"{said}: a document cannot be stored as it is; nothing of its batch was committed",
+            subject=subject,
+        )
+    if isinstance(error, errors.ConfigurationError) or getattr(error, "code", None) in _NEED_A_PERSON:
+        return ConfigurationError(f"{said}; check SPOTLIGHT_MONGO_URI and its user's rights", subject=subject)
+    kept = (
+        "whether this batch was committed is not known, the next try finds out"
+        if isinstance(error, errors.PyMongoError) and error.has_error_label("UnknownTransactionCommitResult")
+        else "nothing of this batch was committed"
     )
+    return TransientError(f"{said}; {kept}; it is tried again, look at MongoDB if it stays", subject=subject)
+
+
+def _named(error: Exception) -> str:
+    """Return an error's class with the server's codes, nothing of what it was about."""
+    details = getattr(error, "details", None) or {}
+    writes = [failed.get("code") for failed in details.get("writeErrors", [])]
+    codes = sorted(
+        {str(code) for code in [*writes, *(() if writes else [getattr(error, "code", None)])] if code}
+    )
+    return " ".join([type(error).__name__, *codes, *filter(None, [details.get("codeName")])])
 
 
 _INDEXES: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...] = (
@@ -252,6 +308,7 @@ _INDEXES: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...] = (
         ("npo_id", "order", "_id"),
         {"name": "pending", "partialFilterExpression": {"pending": True}},
     ),
+    ("outbox", ("npo_id",), {"name": "refused", "partialFilterExpression": {"refused": {"$exists": True}}}),
     ("npo_run", ("npo_id", "started_at"), {"name": "by_npo"}),
     ("npo_fence", (), {}),
 )

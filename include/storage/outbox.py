@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,7 @@ def mark_published(store: IntegrationStore, ids: Sequence[str], *, at: datetime)
 
 
 def refuse(store: IntegrationStore, event_id: str, reason: str, *, at: datetime) -> None:
-    """Set aside an event that breaks its schema: kept with the reason, not sent."""
+    """Set aside an event that cannot be sent: kept with the reason until it is released."""
     store["outbox"].update_one(
         {"_id": event_id}, {"$set": {"refused_at": at, "refused": reason}, "$unset": {"pending": ""}}
     )
@@ -96,3 +96,23 @@ def refuse(store: IntegrationStore, event_id: str, reason: str, *, at: datetime)
 def waiting(store: IntegrationStore, npo_id: str) -> int:
     """Return how many events of an NPO wait."""
     return store["outbox"].count_documents({"pending": True, "npo_id": npo_id})
+
+
+def refused(store: IntegrationStore, npo_id: str) -> int:
+    """Return how many events of an NPO are set aside."""
+    return store["outbox"].count_documents(_set_aside(npo_id))
+
+
+def release(store: IntegrationStore, npo_id: str) -> int:
+    """Let the events of an NPO that were set aside wait again, and return how many."""
+    return (
+        store["outbox"]
+        .update_many(
+            _set_aside(npo_id), {"$set": {"pending": True}, "$unset": {"refused": "", "refused_at": ""}}
+        )
+        .modified_count
+    )
+
+
+def _set_aside(npo_id: str) -> dict[str, Any]:
+    return {"npo_id": npo_id, "refused": {"$exists": True}}

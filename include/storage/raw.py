@@ -6,26 +6,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from include.npo.landing_plan import Stored
-from include.storage.documents import RawState, raw_key
+from include.storage.documents import RawState, StoredVersion, raw_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pymongo.client_session import ClientSession
 
     from include.npo.landing_plan import Incoming, LandingPlan
+    from include.quality.gate import Reason
     from include.storage.landing import ResourceManifest
     from include.storage.mongo import IntegrationStore
 
+MAX_BATCH_BYTES = 32 * 2**20  # records can be a thousand times larger than usual: batches must not
 _VERSION_FIELDS = {"content_hash": 1, "cursor": 1, "fetched_at": 1, "deleted_upstream": 1, "manifest": 1}
 
 
-def stored_versions(store: IntegrationStore, keys: Sequence[str]) -> dict[str, Stored]:
+def stored_versions(store: IntegrationStore, keys: Sequence[str]) -> dict[str, StoredVersion]:
     """Return what the store holds of these keys, one query."""
     found = store["npo_raw"].find({"_id": {"$in": list(keys)}}, _VERSION_FIELDS)
     return {
-        doc["_id"]: Stored(
+        doc["_id"]: StoredVersion(
             doc["content_hash"], doc["cursor"], doc["fetched_at"], doc["deleted_upstream"], doc["manifest"]
         )
         for doc in found
@@ -62,8 +63,11 @@ def mark_seen(
     """Note that this extraction held the records that did not change; the others say so already."""
     keys = [*plan.unchanged, *plan.stale, *(record.key for record in plan.ambiguous)]
     if keys:
+        read_at = _read_at(manifest)
+        # The later extraction counts, whichever is landed last. What it saw is also the newer truth: an
+        # older, different version that is landed after it is stale.
         store["npo_raw"].update_many(
-            {"_id": {"$in": keys}}, {"$set": {"seen": manifest.key}}, session=session
+            {"_id": {"$in": keys}}, {"$max": {"seen": read_at, "fetched_at": read_at}}, session=session
         )
 
 
@@ -81,7 +85,7 @@ def _document(manifest: ResourceManifest, record: Incoming, at: datetime) -> dic
         "raw_ref": record.raw_ref,
         "run_id": manifest.run_id,
         "manifest": manifest.key,
-        "seen": manifest.key,
+        "seen": _read_at(manifest),
         "landed_at": at,
         "state": RawState.LANDED.value,
         "pending": True,
@@ -93,21 +97,32 @@ def unseen(store: IntegrationStore, manifest: ResourceManifest) -> tuple[int, in
     """Return how many live records this extraction did not hold, and how many there are."""
     live = _live(manifest)
     raw = store["npo_raw"]
-    return raw.count_documents(live | {"seen": {"$ne": manifest.key}}), raw.count_documents(live)
+    return raw.count_documents(live | _not_seen_by(manifest)), raw.count_documents(live)
 
 
-def withdraw_unseen(
-    store: IntegrationStore, session: ClientSession, manifest: ResourceManifest, *, at: datetime
+def unseen_keys(store: IntegrationStore, manifest: ResourceManifest, *, limit: int) -> list[str]:
+    """Return the first keys of live records this extraction did not hold."""
+    found = store["npo_raw"].find(_live(manifest) | _not_seen_by(manifest), {"_id": 1})
+    return [doc["_id"] for doc in found.sort("_id", 1).limit(limit)]
+
+
+def withdraw(
+    store: IntegrationStore,
+    session: ClientSession,
+    manifest: ResourceManifest,
+    keys: Sequence[str],
+    *,
+    at: datetime,
 ) -> None:
-    """Mark the live records this extraction did not hold as deleted upstream, to be processed again."""
+    """Mark records an extraction did not hold as deleted upstream, to be processed again."""
     store["npo_raw"].update_many(
-        _live(manifest) | {"seen": {"$ne": manifest.key}},
+        {"_id": {"$in": list(keys)}},
         {
             "$set": {
                 "deleted_upstream": True,
                 # Seen to be missing by this extraction: an older one that is landed again knows less.
                 "manifest": manifest.key,
-                "fetched_at": datetime.fromisoformat(manifest.started_at),
+                "fetched_at": _read_at(manifest),
                 "state": RawState.LANDED.value,
                 "pending": True,
                 "landed_at": at,
@@ -115,6 +130,14 @@ def withdraw_unseen(
         },
         session=session,
     )
+
+
+def _not_seen_by(manifest: ResourceManifest) -> dict[str, Any]:
+    return {"seen": {"$lt": _read_at(manifest)}}
+
+
+def _read_at(manifest: ResourceManifest) -> datetime:
+    return datetime.fromisoformat(manifest.started_at)
 
 
 def _live(manifest: ResourceManifest) -> dict[str, Any]:
@@ -149,6 +172,7 @@ class PendingRecord:
     deleted: bool
     raw_ref: str
     run_id: str
+    landed_at: datetime
 
 
 def next_pending(
@@ -186,9 +210,20 @@ def next_pending(
             doc["deleted_upstream"],
             doc["raw_ref"],
             doc["run_id"],
+            doc["landed_at"],
         )
-        for doc in found
+        for doc in _within_bytes(found)
     ]
+
+
+def _within_bytes(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield documents until their payloads fill a batch; always at least one."""
+    size = 0
+    for doc in found:
+        yield doc
+        size += len(doc["payload"])
+        if size > MAX_BATCH_BYTES:
+            return
 
 
 def pending_batches(
@@ -216,22 +251,41 @@ def move_state(
     if to is RawState.TRANSFORMED:
         change = {
             "$set": {"state": to.value, "mapping_version": mapping_version},
-            "$unset": {"pending": ""},
+            "$unset": {"pending": "", "last_error": ""},
         }
     store["npo_raw"].update_many(
         {"_id": {"$in": [record.key for record in records]}}, change, session=session
     )
 
 
-def quarantine_raw(store: IntegrationStore, session: ClientSession, keys: Sequence[str]) -> None:
-    """Mark records as quarantined: they wait for a person, not for a stage."""
-    if keys:
-        store["npo_raw"].update_many(
-            {"_id": {"$in": list(keys)}},
-            {
-                "$set": {"state": RawState.QUARANTINED.value},
-                "$unset": {"pending": ""},
-                "$inc": {"attempt": 1},
-            },
+def quarantine_raw(
+    store: IntegrationStore, session: ClientSession, reasons: Mapping[str, Sequence[Reason]]
+) -> None:
+    """Mark records as quarantined: they wait for a person, not for a stage.
+
+    Args:
+        store: The store.
+        session: Of the transaction that sets them aside.
+        reasons: Why, by key.
+    """
+    from pymongo import UpdateOne
+
+    if reasons:
+        store["npo_raw"].bulk_write(
+            [
+                UpdateOne(
+                    {"_id": key},
+                    {
+                        "$set": {
+                            "state": RawState.QUARANTINED.value,
+                            "last_error": ", ".join(reason.code for reason in why),
+                        },
+                        "$unset": {"pending": ""},
+                        "$inc": {"attempt": 1},
+                    },
+                )
+                for key, why in reasons.items()
+            ],
+            ordered=False,
             session=session,
         )

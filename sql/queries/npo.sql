@@ -25,6 +25,11 @@ insert into integration.npo (
 -- name: set_status
 update integration.npo set status = %(status)s where npo_id = %(npo_id)s;
 
+-- name: pause_npo
+-- Only the row that was read: what a person has changed meanwhile stays as they left it.
+update integration.npo set status = 'paused'
+where npo_id = %(npo_id)s and status = 'active' and config_version = %(config_version)s;
+
 -- name: history
 select operation, old_row, new_row, changed_at, changed_by from integration.npo_history
 where npo_id = %(npo_id)s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -119,15 +120,37 @@ def test_only_the_scheduler_pays_for_warm_workers(
     assert in_airflow(script, airflow_environment, component) == str(warm)
 
 
-def test_the_cluster_policy_refuses_a_task_without_owner(airflow_environment: dict[str, str]):
+@pytest.mark.parametrize(
+    ("policy", "told"),
+    [
+        ("task_policy(task=task)", "task d.t needs an owner; explicit"),
+        ("dag_policy(dag=dag)", "DAG d needs at"),
+    ],
+)
+def test_the_cluster_policy_refuses_a_dag_of_ours_that_breaks_the_rules(
+    airflow_environment: dict[str, str], policy: str, told: str
+):
     script = (
         "import airflow.settings as s\nfrom airflow.sdk import DAG, BaseOperator\n"
-        "with DAG('d', schedule=None): task = BaseOperator(task_id='t')\n"
-        "try: s.get_policy_plugin_manager().hook.task_policy(task=task)\n"
+        "with DAG('d', schedule=None) as dag: task = BaseOperator(task_id='t')\n"
+        f"dag.fileloc = {str(PROJECT_ROOT / 'dags' / 'new.py')!r}\n"
+        f"try: s.get_policy_plugin_manager().hook.{policy}\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
     refused = in_airflow(script, airflow_environment, "dag-processor")
-    assert refused.startswith("AirflowClusterPolicyViolation task d.t needs an owner; explicit retries")
+    assert refused.startswith(f"AirflowClusterPolicyViolation {told}")
+
+
+def test_the_dags_of_other_teams_are_left_alone(airflow_environment: dict[str, str], tmp_path: Path):
+    (tmp_path / "theirs.py").write_text(
+        "from airflow.sdk import DAG, BaseOperator\n"
+        "with DAG('theirs', schedule=None, catchup=True): BaseOperator(task_id='t')\n"
+    )
+    script = (
+        "from airflow.dag_processing.dagbag import DagBag\n"
+        f"bag = DagBag({str(tmp_path)!r})\nprint(sorted(bag.dags), bag.import_errors)"
+    )
+    assert in_airflow(script, airflow_environment, "dag-processor") == "['theirs'] {}"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from include.connectors.protocol import Window
-from include.errors import ConfigurationError, FatalError, RateLimitedError, RecordError, TransientError
+from include.errors import (
+    ConfigurationError,
+    FatalError,
+    IntegrationError,
+    RateLimitedError,
+    RecordError,
+    TransientError,
+)
 from tests.conformance.rows import SECRET, Waits, connect, make_manifest, make_row, read
 from tests.conformance.tiny_server import Reply, Seen, TinyServer, serving
 
@@ -24,6 +31,9 @@ if TYPE_CHECKING:
 
 ITEM = {"id": "1", "name": "Café course", "changed": "2026-01-01T00:00:00Z"}
 GOOD = Reply(body={"items": [ITEM], "next": None})
+FIRST = Reply(body={"items": [ITEM], "next": "/items?page=2"})
+ODD_EXPRESSIONS = ["starts_with(x, 'a')", "sum(x)", "x | keys(@)", "ceil(to_number('1e999'))"]
+AGAIN = "the next try starts again from the checkpoint; nothing is lost"
 
 
 def reader(server: TinyServer, waits: Waits | None = None, **changes: Any) -> RestConnector:
@@ -33,14 +43,27 @@ def reader(server: TinyServer, waits: Waits | None = None, **changes: Any) -> Re
 
 def refusal(connector: RestConnector, kind: type[Exception] = ConfigurationError) -> str:
     """Read, expect exactly this failure, and return its text, which names the NPO and holds no secret."""
-    with pytest.raises(kind) as caught:
-        read(connector)
-    assert type(caught.value) is kind
-    text = str(caught.value)
+    error = failure(connector)
+    assert type(error) is kind
+    text = str(error)
     assert text.startswith("testnpo: ")
     assert SECRET not in text
     assert "\n" not in text
     return text
+
+
+def failure(connector: RestConnector) -> IntegrationError:
+    """Read and return the failure it must end with."""
+    with pytest.raises(IntegrationError) as caught:
+        read(connector)
+    return caught.value
+
+
+def pauses(connector: RestConnector) -> bool:
+    """Read, expect a matter of configuration, and return whether it pauses the integration."""
+    error = failure(connector)
+    assert isinstance(error, ConfigurationError)
+    return error.pauses
 
 
 # --- unreachable, unwell, refused ---
@@ -53,6 +76,7 @@ def test_an_unreachable_api_is_transient_after_all_tries() -> None:
     waits = Waits()
     text = refusal(connect(make_row(url, manifest=make_manifest()), waits), TransientError)
     assert "cannot be reached" in text
+    assert AGAIN in text
     assert url in text
     assert "tried 5 times" in text
     assert len(waits) == 4
@@ -77,10 +101,12 @@ def test_a_server_that_does_not_recover_is_transient() -> None:
         assert len(server.seen) == 5
     assert "503" in text
     assert "GET" in text
+    assert AGAIN in text
 
 
 @pytest.mark.parametrize(
-    ("status", "advice"), [(401, "credential_ref"), (403, "right"), (404, "base_url"), (400, "parameters")]
+    ("status", "advice"),
+    [(401, "credential_ref"), (403, "right"), (404, "base_url"), (400, "parameters"), (410, "no more")],
 )
 def test_a_refusal_is_a_matter_of_configuration_and_not_retried(status: int, advice: str) -> None:
     with serving(Reply(status, body={"error": "no"})) as server:
@@ -88,6 +114,41 @@ def test_a_refusal_is_a_matter_of_configuration_and_not_retried(status: int, adv
         assert len(server.seen) == 1
     assert str(status) in text
     assert advice in text
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+def test_a_set_up_the_partner_refuses_pauses(status: int) -> None:
+    with serving(Reply(status, {})) as server:
+        assert pauses(reader(server))
+
+
+@pytest.mark.parametrize("status", [300, 304, 305, 400, 405, 409, 418, 422, 451])
+def test_a_request_the_partner_refuses_does_not_pause(status: int) -> None:
+    with serving(Reply(status, b"" if status == 304 else {})) as server:
+        assert not pauses(reader(server))
+
+
+def test_a_refusal_by_a_rule_of_the_manifest_pauses() -> None:
+    manifest = make_manifest() | {"errors": [{"when": {"json": "locked"}, "action": "fail"}]}
+    with serving(Reply(body={"locked": True})) as server:
+        assert pauses(reader(server, columns={"manifest": manifest}))
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(body=b"<!doctype html>"),
+        Reply(body=b"nothing like JSON"),
+        Reply(body={"error": "no list"}),
+        Reply(body={"items": [ITEM], "next": "http://evil.example/"}),
+        Reply(body={"items": [ITEM], "next": "/items"}),
+        Reply(302, b"", {"Location": "http://evil.example/"}),
+    ],
+    ids=["html", "not json", "wrong shape", "other host", "page loop", "redirect"],
+)
+def test_an_odd_answer_does_not_pause(reply: Reply) -> None:
+    with serving(reply) as server:
+        assert not pauses(reader(server))
 
 
 def test_a_refusal_never_quotes_the_answer() -> None:
@@ -141,7 +202,9 @@ def test_a_senseless_retry_after_does_no_harm(value: str) -> None:
 
 def test_still_throttled_after_all_tries_is_rate_limited() -> None:
     with serving(Reply(429)) as server:
-        assert "requests_per_minute" in refusal(reader(server), RateLimitedError)
+        text = refusal(reader(server), RateLimitedError)
+    assert "requests_per_minute" in text
+    assert AGAIN in text
 
 
 def test_a_403_that_means_throttled_is_retried_by_rule() -> None:
@@ -189,10 +252,38 @@ def test_a_rule_decides_what_an_answer_means(rule: dict[str, str], kind: type[Ex
         refusal(reader(server, columns={"manifest": manifest}), kind)
 
 
+def test_a_condition_that_meets_another_type_does_not_hold() -> None:
+    rules = [{"when": {"json": expression}, "action": "fail"} for expression in ODD_EXPRESSIONS]
+    with serving(Reply(body={"items": [ITEM], "x": 5})) as server:
+        assert len(read(reader(server, columns={"manifest": make_manifest() | {"errors": rules}}))) == 1
+
+
 def test_a_rule_can_ignore_an_answer() -> None:
     manifest = make_manifest() | {"errors": [{"status": 404, "action": "ignore"}]}
     with serving(Reply(404, {"message": "nothing new"})) as server:
         assert read(reader(server, columns={"manifest": manifest})) == []
+
+
+NOTHING_NEW = [{"when": {"json": "message == 'nothing new'"}, "action": "ignore"}]
+
+
+@pytest.mark.parametrize(
+    "empty", [Reply(204, b""), Reply(200, {"message": "nothing new"})], ids=["no content", "by rule"]
+)
+def test_an_answer_without_a_list_in_mid_list_is_no_end(empty: Reply) -> None:
+    manifest = make_manifest() | {"errors": NOTHING_NEW}
+    with serving(FIRST, empty) as server:
+        text = refusal(reader(server, columns={"manifest": manifest}), TransientError)
+    assert "answer 2" in text
+    assert AGAIN in text
+    with serving(empty) as server:
+        assert read(reader(server, columns={"manifest": manifest})) == []
+
+
+def test_each_reading_of_a_run_may_begin_with_nothing() -> None:
+    with serving(FIRST, Reply(body={"items": []}), Reply(204, b"")) as server:
+        connector = reader(server)
+        assert [len(read(connector)), len(read(connector))] == [2, 0]
 
 
 def test_the_budget_holds_back_what_is_above_it() -> None:
@@ -308,6 +399,46 @@ def test_a_wrongly_declared_charset_does_no_harm_to_utf_8() -> None:
         assert read(reader(server))[0].records == [ITEM]
 
 
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        (rb"cut \ud83d", "cut \ufffd"),
+        (rb"\uDE00 cut", "\ufffd cut"),
+        (rb"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        (rb"\ude00\ud83d", "\ufffd\ufffd"),
+        (rb"\ud83d \\ud83d \\\\ \"\u00e9", '\ufffd \\ud83d \\\\ "\u00e9'),
+    ],
+)
+def test_a_cut_emoji_costs_its_half_and_not_the_page(written: bytes, read_as: str) -> None:
+    body = b'{"items": [{"id": "1"}, {"id": "2", "name": "' + written + b'", "n": 18446744073709551616}]}'
+    with serving(Reply(body=body)) as server:
+        connector = reader(server)
+        (page,) = read(connector)
+    assert page.body == body
+    assert [record.get("name") for record in page.records] == [None, read_as]
+    assert connector.records("offerings", body) == page.records
+
+
+@pytest.mark.parametrize(
+    "end", [b"", b'"', b'"}', b'", "more": ', rb"\u", rb"\ude", rb"\ud83d"], ids=lambda end: end.decode()
+)
+def test_a_page_that_is_cut_off_after_a_cut_emoji_is_transient(end: bytes) -> None:
+    with serving(Reply(body=rb'{"items": [{"id": "1", "name": "\ud83d' + end)) as server:
+        assert "incomplete" in refusal(reader(server), TransientError)
+
+
+def test_what_is_no_json_for_another_reason_stays_so() -> None:
+    with serving(Reply(body=rb'{"items": [{"id": NaN, "name": "\ud83d"}]}')) as server:
+        assert "not JSON" in refusal(reader(server))
+
+
+def test_a_cut_emoji_in_another_charset_is_mended_too() -> None:
+    body = '{"items": [{"id": "1", "name": "Café \\ud83d"}]}'.encode("cp1252")
+    headers = {"Content-Type": "application/json; charset=windows-1252"}
+    with serving(Reply(body=body, headers=headers)) as server:
+        assert read(reader(server))[0].records[0]["name"] == "Café \ufffd"
+
+
 def test_a_byte_order_mark_is_no_fault() -> None:
     with serving(Reply(body=b"\xef\xbb\xbf" + GOOD.content())) as server:
         assert read(reader(server))[0].records == [ITEM]
@@ -398,7 +529,7 @@ def test_connections_are_reused() -> None:
 # --- other hosts ---
 
 
-def test_a_next_page_link_to_another_host_is_refused_and_the_pages_before_it_are_kept() -> None:
+def test_a_next_page_link_to_another_host_is_refused_after_the_pages_before_it() -> None:
     with serving(GOOD) as other:
         with serving(Reply(body={"items": [ITEM], "next": f"{other.url}/items"})) as server:
             pages = reader(server).pages("offerings", Window())
@@ -488,8 +619,9 @@ def test_a_next_link_to_the_same_page_is_a_loop() -> None:
     with serving(Reply(body={"items": [ITEM], "next": "/items"})) as server:
         pages = reader(server).pages("offerings", Window())
         next(pages)
-        with pytest.raises(ConfigurationError, match=r"page 2 .* page loop"):
+        with pytest.raises(ConfigurationError, match=r"page 2 .* page loop") as caught:
             next(pages)
+    assert "landing zone as evidence, nothing of this attempt reaches the store" in str(caught.value)
 
 
 def test_a_server_that_ignores_the_page_number_is_a_loop() -> None:
@@ -555,6 +687,57 @@ def test_a_record_without_id_is_one_bad_record(record: dict[str, Any]) -> None:
     assert connector.external_id("offerings", good) == "1"
 
 
+def odd_paths(**words: Any) -> dict[str, Any]:
+    """Return the small manifest with other words in its resource."""
+    manifest = make_manifest()
+    manifest["resources"]["offerings"] |= words
+    return manifest
+
+
+def code_of(ask: Callable[..., Any], record: Any) -> str:
+    with pytest.raises(RecordError) as caught:
+        ask("offerings", record)
+    assert "Jane" not in str(caught.value)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("expression", ODD_EXPRESSIONS)
+def test_an_expression_that_meets_another_type_is_one_bad_record(expression: str) -> None:
+    manifest = odd_paths(
+        primary_key=["id", expression],
+        incremental={"cursor_path": expression},
+        deletes={"mode": "flag", "flag": {"path": expression}},
+    )
+    connector = connect(make_row("https://api.example.org", manifest=manifest))
+    record = {"id": "1", "x": 5 if expression.startswith("start") else "Jane Roe"}
+    assert code_of(connector.external_id, record) == "bad_shape"
+    assert code_of(connector.cursor, record) == "bad_shape"
+    assert connector.is_deleted("offerings", record) is False
+
+
+def test_a_selector_that_meets_another_type_is_a_wrong_answer() -> None:
+    manifest = odd_paths(endpoint={"path": "items", "data_selector": "values(items)"})
+    with serving(Reply(body={"items": [ITEM]})) as server:
+        connector = reader(server, columns={"manifest": manifest})
+        assert "expected a list at" in refusal(connector)
+        with pytest.raises(ConfigurationError, match="expected a list at"):
+            connector.records("offerings", b'{"items": []}')
+
+
+@pytest.mark.parametrize("parts", [("i" * 256, ""), ("i" * 128, "j" * 127), ("a\0b", ""), ("a", "b\0c")])
+def test_an_id_that_is_too_long_or_holds_nul_is_one_bad_record(parts: tuple[str, str]) -> None:
+    manifest = odd_paths(primary_key=["id", "more"] if parts[1] else "id")
+    connector = connect(make_row("https://api.example.org", manifest=manifest))
+    assert code_of(connector.external_id, {"id": parts[0], "more": parts[1]}) == "bad_id"
+    shorter = {"id": parts[0].replace("\0", "")[-127:], "more": parts[1].replace("\0", "")}
+    assert len(connector.external_id("offerings", shorter)) <= 255
+
+
+def test_an_id_of_255_characters_is_an_id() -> None:
+    connector = connect(make_row("https://api.example.org", manifest=make_manifest()))
+    assert connector.external_id("offerings", {"id": "é" * 255}) == "é" * 255
+
+
 @pytest.mark.parametrize("record", [None, "text", 3, ["list"], True])
 def test_a_record_that_is_no_object_is_one_bad_record(record: Any) -> None:
     with serving(Reply(body={"items": [record]})) as server:
@@ -617,6 +800,29 @@ def test_a_refused_client_is_configuration() -> None:
         text = refusal(reader(server, columns={"manifest": make_manifest(**OAUTH)}))
         assert [seen.path for seen in server.seen] == ["/token"]
     assert "/token" in text
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(400, {"error": "invalid_client"}),
+        Reply(401, {}),
+        Reply(422, {}),
+        Reply(body=b"<!doctype html>"),
+        Reply(302, b"", {"Location": "http://evil.example/"}),
+        Reply(204, b""),
+        Reply(body={}),
+    ],
+    ids=["400", "401", "422", "html", "redirect", "no content", "no token"],
+)
+def test_every_refusal_of_a_token_pauses(reply: Reply) -> None:
+    with serving(reply) as server:
+        assert pauses(reader(server, columns={"manifest": make_manifest(**OAUTH)}))
+
+
+def test_an_unwell_token_endpoint_does_not_pause() -> None:
+    with serving(Reply(503)) as server:
+        refusal(reader(server, columns={"manifest": make_manifest(**OAUTH)}), TransientError)
 
 
 @pytest.mark.parametrize(

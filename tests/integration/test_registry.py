@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -15,8 +17,11 @@ from psycopg import sql
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
+from include.connectors.discovery import load_manifest
+from include.connectors.manifest import parse_manifest
 from include.errors import ConfigurationError, TransientError
 from include.registry import catalogue, queries
+from include.registry.health import RegistryUnhealthyError, check_registry
 from include.registry.migrate import MIGRATIONS, apply_migrations
 from include.registry.models import NpoConfig, NpoStatus
 from include.settings import Settings, get_settings
@@ -228,6 +233,34 @@ def test_the_status_of_no_row_cannot_be_set(registry_dsn: str):
     assert queries.row(registry_dsn, "nobody", TIMEOUT) is None
 
 
+def test_an_active_row_in_the_version_that_was_read_is_paused(registry_dsn: str):
+    queries.insert_npo(registry_dsn, npo(), TIMEOUT)
+    assert queries.pause_npo(registry_dsn, "hopeworks", 1, TIMEOUT, changed_by="pipeline")
+    [_, paused] = queries.history(registry_dsn, "hopeworks", TIMEOUT)
+    assert paused.changed_by == "pipeline"
+    assert paused.new_row
+    assert paused.new_row["status"] == "paused"
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["status = 'disabled'", "status = 'draft'", "status = 'paused'", "credential_ref = 'mended_api'"],
+)
+def test_a_row_changed_since_it_was_read_is_not_paused(
+    registry_dsn: str, execute: Callable[..., Any], change: str
+):
+    queries.insert_npo(registry_dsn, npo(), TIMEOUT)
+    execute(f"update integration.npo set {change}")  # noqa: S608 - from above
+    before = queries.row(registry_dsn, "hopeworks", TIMEOUT)
+    assert not queries.pause_npo(registry_dsn, "hopeworks", 1, TIMEOUT)
+    assert queries.row(registry_dsn, "hopeworks", TIMEOUT) == before
+
+
+def test_a_disabled_row_is_not_paused_whatever_its_version(registry_dsn: str):
+    queries.insert_npo(registry_dsn, npo(status="disabled"), TIMEOUT)
+    assert not queries.pause_npo(registry_dsn, "hopeworks", 1, TIMEOUT)
+
+
 def test_a_database_without_migrations_says_so(empty_database: str):
     with pytest.raises(ConfigurationError, match="apply sql/migrations"):
         queries.active_rows(empty_database, TIMEOUT)
@@ -235,7 +268,6 @@ def test_a_database_without_migrations_says_so(empty_database: str):
 
 def test_a_server_that_accepts_and_never_answers_is_given_up_in_time(registry_dsn: str):
     import socket
-    import time
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
@@ -298,6 +330,40 @@ def test_one_dag_reads_one_row_and_leaves_the_snapshot_alone(here: Settings, reg
     assert not here.registry_snapshot.exists()
 
 
+# the registry's health
+
+
+def aged(path: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def test_what_was_read_just_now_is_not_read_again(here: Settings, registry_dsn: str, execute: Any):
+    queries.insert_npo(registry_dsn, npo(), TIMEOUT)
+    execute("update integration.npo set timezone = 'Mars/Base'")
+    catalogue.load(settings=here)
+    unread = here.model_copy(update={"registry_dsn": SecretStr(NOWHERE)})
+    with pytest.raises(RegistryUnhealthyError) as caught:
+        check_registry(unread)
+    assert "'Mars/Base'" in str(caught.value)
+    assert "does not answer" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seconds", [11, 3600, -3600])
+def test_a_snapshot_that_is_not_fresh_does_not_stand_for_the_registry(
+    here: Settings, registry_dsn: str, execute: Any, seconds: float
+):
+    queries.insert_npo(registry_dsn, npo(), TIMEOUT)
+    catalogue.load(settings=here)
+    aged(here.registry_snapshot, seconds)
+    with pytest.raises(RegistryUnhealthyError, match="does not answer"):
+        check_registry(here.model_copy(update={"registry_dsn": SecretStr(NOWHERE)}))
+    execute("update integration.npo set timezone = 'Mars/Base'")
+    aged(here.registry_snapshot, seconds)
+    with pytest.raises(RegistryUnhealthyError, match="Mars/Base"):
+        check_registry(here)
+
+
 # spotlight npo
 
 
@@ -340,6 +406,21 @@ def test_npo_show_tells_the_row_and_its_changes(spotlight: Any, registry_dsn: st
         ("bob", ["status"]),
     ]
     assert "by bob status" in spotlight("show", "hopeworks").stdout
+
+
+def test_npo_show_tells_the_manifest_the_row_comes_to(
+    spotlight: Any, registry_dsn: str, execute: Callable[..., Any]
+):
+    queries.insert_npo(registry_dsn, npo(manifest={"client": {"timeout": 12}}), TIMEOUT)
+    merged = json.loads(spotlight("show", "hopeworks", "--json").stdout)["manifest_merged"]
+    assert merged["client"]["timeout"] == 12
+    assert set(merged["resources"]) == {"offerings", "assignments"}  # the connector's own
+    assert parse_manifest(merged) == load_manifest(npo(manifest={"client": {"timeout": 12}}))
+    assert '    "timeout": 12' in spotlight("show", "hopeworks").stdout
+    execute("""update integration.npo set manifest = '{"resources": 7}'""")
+    broken = json.loads(spotlight("show", "hopeworks", "--json").stdout)
+    assert broken["manifest_merged"] is None
+    assert "resources" in broken["problem"]
 
 
 def test_npo_show_of_no_row_is_one_line_and_exit_code_1(spotlight: Any):

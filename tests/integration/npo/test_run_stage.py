@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import traceback
 from urllib.parse import urlparse
 
+import psycopg
 import pytest
 from typer.testing import CliRunner
 
 from include.cli import app
-from include.errors import ConfigurationError, TransientError
+from include.errors import ConfigurationError, FatalError, TransientError
 from include.npo.run import STAGES, run_stage
 from include.registry import queries
 from include.registry.models import NpoConfig, NpoStatus
@@ -86,6 +88,87 @@ def test_a_refused_credential_pauses_the_integration_and_says_what_to_do(
     assert "credential_ref" in message
     assert "revoked-token" not in message
     assert queries.row(registry_dsn, "codebridge", 5)["status"] == NpoStatus.PAUSED
+
+
+def stage_that(monkeypatch, act):
+    """Make ``act`` the work of whatever stage is run next."""
+
+    def stage(ctx, ref):
+        act(ctx)
+        return ref
+
+    monkeypatch.setattr("include.npo.run._stage", lambda _name: stage)
+
+
+@pytest.mark.parametrize("change", ["status = 'disabled'", "credential_ref = 'mended_api'"])
+def test_a_row_a_person_has_changed_meanwhile_is_left_as_it_is(codebridge, registry_dsn, monkeypatch, change):
+    def refused_while_somebody_mends_it(_ctx):
+        with psycopg.connect(registry_dsn) as connection:
+            connection.execute(f"update integration.npo set {change}")
+        raise ConfigurationError("401 from there", pauses=True)
+
+    stage_that(monkeypatch, refused_while_somebody_mends_it)
+    with pytest.raises(ConfigurationError) as caught:
+        run("extract")
+    assert str(caught.value) == "codebridge/extract: 401 from there"
+    row = queries.row(registry_dsn, "codebridge", 5)
+    assert row["status"] == ("disabled" if "disabled" in change else "active")
+    assert row["config_version"] == 2
+
+
+def fails_with_a_duplicate_key(ctx):
+    ctx.store["npo_run"].insert_many([{"_id": "jo.bloggs@example.org"}] * 2)
+
+
+def fails_with_a_name_no_document_may_have(ctx):
+    ctx.store["npo_run"].insert_one({"jo.bloggs": object()})
+
+
+def fails_with_a_refused_call(ctx):
+    ctx.landing.client.get_object(Bucket=ctx.settings.landing_bucket, Key="jo.bloggs")
+
+
+def fails_with_a_malformed_call(ctx):
+    ctx.landing.client.get_object(Bucket="jo.bloggs?", Key=7)
+
+
+@pytest.mark.parametrize(
+    ("fails", "error", "told"),
+    [
+        (fails_with_a_duplicate_key, TransientError, "BulkWriteError 65"),
+        (fails_with_a_name_no_document_may_have, FatalError, "InvalidDocument"),
+        (fails_with_a_refused_call, TransientError, "NoSuchKey NoSuchKey"),
+        (fails_with_a_malformed_call, TransientError, "ParamValidationError"),
+    ],
+)
+def test_a_drivers_error_is_told_without_its_text(codebridge, monkeypatch, fails, error, told):
+    stage_that(monkeypatch, fails)
+    with pytest.raises(error) as caught:
+        run("land_raw")
+    assert type(caught.value) is error
+    assert str(caught.value).startswith("codebridge/land_raw: ")
+    assert f"({told})" in str(caught.value)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "bloggs" not in shown
+
+
+def test_a_drivers_error_as_a_cause_is_not_shown_either(codebridge, monkeypatch):
+    def fails(ctx):
+        try:
+            fails_with_a_duplicate_key(ctx)
+        except Exception as error:
+            raise TransientError("the store refused a batch") from error
+
+    stage_that(monkeypatch, fails)
+    with pytest.raises(TransientError) as caught:
+        run("land_raw")
+    assert "bloggs" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_bug_keeps_its_own_error(codebridge, monkeypatch):
+    stage_that(monkeypatch, lambda ctx: ctx.no_such_thing)
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        run("land_raw")
 
 
 def test_a_partner_that_is_unwell_pauses_nothing(codebridge, registry_dsn, partners, monkeypatch):

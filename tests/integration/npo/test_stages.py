@@ -455,3 +455,171 @@ def test_a_list_of_something_else_is_refused_as_a_batch(sync):
         mine.run()
     assert mine.store["npo_raw"].count_documents({"resource": "offerings"}) == 0
     assert mine.events() == []
+
+
+def first_manifest(ctx, ref, resource):
+    return next(found for key in ref.manifests if (found := ctx.landing.manifest(key)).resource == resource)
+
+
+def test_the_checkpoint_never_passes_the_start_of_the_reading(sync, partners):
+    """A record may change after its page was read and before the last page was."""
+    mine = sync("hopeworks")
+    partners.admin("hopeworks", "POST", "clock", json={"advance_days": 2})  # stamps ahead of our clock
+    ctx = mine.context()
+    ref = extract(ctx)
+    land_raw(ctx, ref)
+    started = datetime.fromisoformat(first_manifest(ctx, ref, "assignments").started_at)
+    newest = max(doc["cursor"] for doc in mine.store["npo_raw"].find() if doc["cursor"])
+    assert newest > started
+    assert read_checkpoint(mine.store, "hopeworks", "assignments").cursor <= started
+
+
+def test_content_that_was_set_aside_before_is_news_when_the_record_turns_bad_again(sync, partners):
+    mine = sync("mentornet")
+    mine.run()
+    stored = mine.store["npo_raw"].find_one({"resource": "assignments", "state": "transformed"})
+    sample = orjson.loads(stored["payload"])
+    bad = sample | {"progress": "half"}
+
+    def put(record):
+        partners.admin("mentornet", "POST", "records", json={"resource": "assignments", "record": record})
+        return mine.run()
+
+    def state():
+        return mine.store["npo_raw"].find_one({"_id": stored["_id"]})["state"]
+
+    put(bad)
+    assert state() == "quarantined"
+    put(sample | {"progress": "77 %"})
+    assert state() == "transformed"
+    put(bad)
+    assert state() == "quarantined"
+
+
+def test_an_older_list_landed_between_the_batches_of_a_newer_one_withdraws_nothing(sync):
+    mine = sync("mentornet")
+    ctx = mine.context()
+    older = extract(ctx)
+    newer_ctx = mine.context()
+    newer = extract(newer_ctx)
+    land_raw(newer_ctx, newer)
+    land_raw(ctx, older)
+    land_raw(newer_ctx, newer)
+    assert mine.store["npo_raw"].count_documents({"deleted_upstream": True}) == 0
+
+
+def test_a_run_of_yesterday_landed_after_todays_does_not_bring_its_content_back(sync, partners):
+    mine = sync("mentornet")
+    mine.run()
+    stored = mine.store["npo_raw"].find_one({"resource": "offerings", "state": "transformed"})
+    sample = orjson.loads(stored["payload"])
+
+    def put(record):
+        partners.admin("mentornet", "POST", "records", json={"resource": "offerings", "record": record})
+
+    put(sample | {"name": "Yesterday only"})
+    yesterday_ctx = mine.context()
+    yesterday = extract(yesterday_ctx)  # its land_raw failed
+    put(sample)
+    other = sync("mentornet", manifest={"resources": {"offerings": {"mapping": {"version": 5}}}})
+    other.run()
+    before = [doc["payload"] for doc in mine.store["npo_raw"].find({"resource": "offerings"}).sort("_id", 1)]
+
+    for stage in LATER_STAGES:
+        yesterday = stage(yesterday_ctx, yesterday)
+
+    after = [doc["payload"] for doc in mine.store["npo_raw"].find({"resource": "offerings"}).sort("_id", 1)]
+    assert after == before
+
+
+def test_one_record_with_an_unmapped_status_does_not_stop_the_integration(sync, partners):
+    mine = sync("codebridge")
+    mine.run()
+    sample = orjson.loads(
+        mine.store["npo_raw"].find_one({"resource": "assignments", "deleted_upstream": False})["payload"]
+    )
+    odd = sample | {
+        "metadata": sample["metadata"] | {"state": "NEVER_SEEN"},
+        "dateLastModified": "2027-01-01T00:00:00.000Z",
+    }
+    partners.admin("codebridge", "POST", "records", json={"resource": "assignments", "record": odd})
+    for resource in ("offerings", "assignments"):  # ask for nothing but the newest
+        mine.store["npo_checkpoint"].update_one(
+            {"_id": f"codebridge|{resource}"}, {"$set": {"cursor": datetime(2026, 12, 31, tzinfo=UTC)}}
+        )
+    ctx = dataclasses.replace(mine.context(), now=lambda: datetime(2027, 1, 1, tzinfo=UTC))
+    ref = extract(ctx)
+    assert ref.counts["extract.records"] < 20
+    for stage in LATER_STAGES:
+        ref = stage(ctx, ref)
+    entity = mine.store["npo_assignment"].find_one({"external_id": sample["sourcedId"]})
+    assert entity["status"] == "unknown"
+    assert entity["external_status"] == "NEVER_SEEN"
+
+
+def test_an_ambiguous_twin_stays_in_quarantine_though_the_first_went_through(sync, partners):
+    mine = sync("mentornet")
+    partners.admin(
+        "mentornet",
+        "POST",
+        "faults",
+        json=[{"path_regex": "list_matches", "kind": "duplicate_ids", "times": 1}],
+    )
+    mine.run()
+    twins = list(mine.store["quarantine"].find({"reasons.code": "duplicate_id"}))
+    assert all(twin["state"] == "open" for twin in twins)
+
+
+def test_what_a_person_discarded_stays_discarded(sync):
+    mine = sync("mentornet")
+    mine.run()
+    mine.store["quarantine"].update_many({}, {"$set": {"state": "discarded"}})
+    again = sync("mentornet", manifest={"resources": {"assignments": {"mapping": {"version": 7}}}})
+    again.run()
+    assert mine.store["quarantine"].count_documents({"state": "open"}) == 0
+
+
+def test_a_tombstone_of_nothing_but_an_id_withdraws_what_was_known(sync, partners):
+    mine = sync("codebridge")
+    mine.run()
+    mine.events()
+    entity = mine.store["npo_offering"].find_one({"status": "active"})
+    bare = {
+        "sourcedId": entity["external_id"],
+        "status": "tobedeleted",
+        "dateLastModified": "2026-11-20T00:00:00.000Z",
+    }
+    partners.admin("codebridge", "POST", "records", json={"resource": "offerings", "record": bare})
+    mine.store["npo_checkpoint"].delete_many({"_id": "codebridge|offerings"})
+
+    mine.run()
+
+    gone = mine.store["npo_offering"].find_one({"_id": entity["_id"]})
+    assert gone["status"] == "withdrawn"
+    assert gone["name"] == entity["name"]
+    assert [event["type"] for event in mine.events()] == ["org.spotlight.offering.withdrawn.v1"]
+
+
+def test_a_record_too_large_is_set_aside_by_reference(sync, partners):
+    mine = sync("hopeworks")
+    huge = {"id": "too-large", "service_id": "x", "state": "enrolled", "note": "x" * 2**20}
+    partners.admin("hopeworks", "POST", "records", json={"resource": "assignments", "record": huge})
+    mine.run()
+    entry = mine.store["quarantine"].find_one({"external_id": "too-large"})
+    assert entry["reasons"][0]["code"] == "record_too_large"
+    assert entry["payload"] is None
+    assert entry["raw_ref"]
+
+
+def test_a_refused_list_of_offerings_does_not_hold_up_the_assignments(sync, partners):
+    mine = sync("mentornet")
+    mine.run()
+    partners.admin("mentornet", "POST", "clock", json={"advance_days": 1})
+    partners.admin(
+        "mentornet", "POST", "faults", json=[{"path_regex": "list_programs", "kind": "empty_list"}]
+    )
+    ctx = mine.context()
+    ref = extract(ctx)
+    with pytest.raises(DataQualityError, match="offerings"):
+        land_raw(ctx, ref)
+    assert mine.store["npo_raw"].count_documents({"resource": "assignments", "pending": True}) > 0

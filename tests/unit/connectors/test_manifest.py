@@ -135,6 +135,14 @@ def test_a_resource_that_is_not_there_is_told() -> None:
         ),
         (f"{OFFERINGS}/deletes", {"mode": "flag"}, "deletes: expected 'flag' exactly when mode is 'flag'"),
         (f"{OFFERINGS}/deletes", {"mode": "snapshot", "max_share": 0}, "deletes.max_share: expected"),
+        (
+            "resources",
+            {
+                "offerings": minimal()["resources"]["offerings"]
+                | {"deletes": {"mode": "snapshot"}, "incremental": {"cursor_path": "u", "param": "since"}}
+            },
+            "resources.offerings: expected deletes.mode 'snapshot' only where every run reads the full list",
+        ),
         ("client/paginator", {"type": "offset"}, "client.paginator.limit: expected a value, got none"),
         ("client/paginator", "auto", "client.paginator: expected"),
         ("client/auth", {"type": "magic"}, "client.auth: expected"),
@@ -158,6 +166,12 @@ def test_a_resource_that_is_not_there_is_told() -> None:
 def test_a_mistake_is_told_by_path_and_expectation(path: str, value: Any, expected: str) -> None:
     (line,) = problems(with_change(path, value))
     assert expected in line
+
+
+def test_a_full_list_may_say_when_records_changed() -> None:
+    data = with_change(f"{OFFERINGS}/deletes", {"mode": "snapshot"})
+    data["resources"]["offerings"]["incremental"] = {"cursor_path": "u"}
+    assert parse_manifest(data).resource("offerings").deletes.mode == "snapshot"
 
 
 def test_every_problem_is_listed() -> None:

@@ -156,6 +156,24 @@ def test_whole_numbers(value: Any, good: bool) -> None:
         assert code_of({"x": value}, attempt="x") == "bad_number"
 
 
+@pytest.mark.parametrize("value", [2**53 - 1, 1 - 2**53, str(2**53 - 1)])
+def test_a_whole_number_is_exact(value: Any) -> None:
+    assert mapped({"x": value}, attempt="x") == {"attempt": int(value)}
+
+
+@pytest.mark.parametrize("value", [2**53, 2**53 + 1, -(2**53) - 1, str(2**53 + 1), 1e300])
+def test_a_whole_number_that_cannot_be_exact_is_a_bad_number(value: Any) -> None:
+    assert code_of({"x": value}, attempt="x") == "bad_number"
+
+
+@pytest.mark.parametrize("name", ["a.b", ".", "$set", "$", "a\0b"])
+def test_an_object_has_no_name_the_store_takes_for_something_else(name: str) -> None:
+    assert mapped({"x": {"a$": 1, "b": None}}, outcome__grade={"path": "x", "type": "object"}) == {
+        "outcome": {"grade": {"a$": "1"}}
+    }
+    assert code_of({"x": {name: "v"}}, outcome__grade={"path": "x", "type": "object"}) == "bad_object"
+
+
 @pytest.mark.parametrize(
     ("value", "expected"), [(True, True), ("Yes", True), ("n", False), (0, False), ("TRUE ", True)]
 )
@@ -284,7 +302,9 @@ def test_a_transform_is_applied_before_the_cast() -> None:
     assert mapped({"x": 2}, transforms={"double": lambda value: value * 2}, attempt=field) == {"attempt": 4}
 
 
-@pytest.mark.parametrize("expression", ["length(x)", "join(' ', x)", "x | keys(@)"])
+@pytest.mark.parametrize(
+    "expression", ["length(x)", "join(' ', x)", "x | keys(@)", "ceil(to_number('1e999'))"]
+)
 def test_an_expression_that_meets_another_type_spoils_one_record(expression: str) -> None:
     assert code_of({"x": 5}, outcome__grade=expression) == "bad_shape"
 

@@ -21,7 +21,7 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 @pytest.fixture
 def event() -> Event:
-    record = PendingRecord("k", "match-7", "{}", "hash", NOON, NOON, False, "page#0", "scheduled__1")
+    record = PendingRecord("k", "match-7", "{}", "hash", NOON, NOON, False, "page#0", "scheduled__1", NOON)
     mapped = {"status": "enrolled", "offering_external_id": "o", "external_candidate_ref": "cand-99"}
     entity = to_entity("mentornet", "assignments", record, mapped, mapping_version=1)
     return to_event("mentornet", "assignments", record, entity, before=None, recorded_at=NOON)

@@ -9,8 +9,9 @@ import pytest
 
 from include.errors import RecordError
 from include.events import envelope
-from include.npo.entity_plan import Entity, Known, event_type, is_correction, to_entity, to_event
+from include.npo.entity_plan import Entity, event_type, is_correction, to_entity, to_event
 from include.npo.identity import entity_id
+from include.storage.documents import KnownEntity
 from include.storage.raw import PendingRecord
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -27,6 +28,7 @@ def record(external_id: str = "x1", *, deleted: bool = False, content_hash: str 
         deleted,
         "page#0",
         "run",
+        NOON,
     )
 
 
@@ -35,8 +37,8 @@ def assignment(mapped: dict[str, Any] | None = None, **changes: Any) -> Entity:
     return to_entity("npo", "assignments", record(**changes), fields, mapping_version=1)
 
 
-def known(status: str = "in_progress", percent: float | None = None) -> Known:
-    return Known(1, "before", status, percent)
+def known(status: str = "in_progress", percent: float | None = None) -> KnownEntity:
+    return KnownEntity(1, "before", status, percent)
 
 
 def test_an_assignment_refers_to_its_offering_by_the_platforms_id():
@@ -110,11 +112,11 @@ def offering(status: str = "active", *, deleted: bool = False) -> Entity:
         (known("withdrawn"), offering(), envelope.OFFERING_UPDATED),
     ],
 )
-def test_which_event_tells_of_an_offering(before: Known | None, entity: Entity, expected: str):
+def test_which_event_tells_of_an_offering(before: KnownEntity | None, entity: Entity, expected: str):
     assert event_type("offerings", before, entity) == expected
 
 
-def event(entity: Entity, before: Known | None = None) -> envelope.Event:
+def event(entity: Entity, before: KnownEntity | None = None) -> envelope.Event:
     return to_event("npo", "assignments", record(), entity, before=before, recorded_at=NOON)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from include.npo.landing_plan import Incoming, Stored, plan_landing
+from include.npo.landing_plan import Incoming, plan_landing
+from include.storage.documents import StoredVersion
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -28,8 +29,8 @@ def stored(
     fetched_at: datetime = NOON,
     deleted: bool = False,
     manifest: str = "before",
-) -> Stored:
-    return Stored(content, cursor, fetched_at, deleted, manifest)
+) -> StoredVersion:
+    return StoredVersion(content, cursor, fetched_at, deleted, manifest)
 
 
 def test_a_record_the_store_does_not_have_is_new():

@@ -1,0 +1,166 @@
+"""The landing zone: what it reads of a window, what it says when S3 refuses, how its bucket is made."""
+
+from __future__ import annotations
+
+import gzip
+import uuid
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from pydantic import SecretStr
+
+from include.connectors.protocol import Window
+from include.errors import ConfigurationError, FatalError, TransientError
+from include.storage.landing import LandingZone, ResourceManifest, prefix
+
+NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def landing(settings):
+    return LandingZone(settings)
+
+
+def land(landing, started_at, run="r"):
+    """Land one extraction of one page; return the key of its manifest."""
+    folder = prefix("x", "offerings", f"{started_at:%Y-%m-%d}", run, f"{started_at:%H%M%S}")
+    landing.put(f"{folder}/page-000001.gz", b"[]", compress=True)
+    manifest = ResourceManifest(
+        "x", "offerings", run, "a", folder, started_at.isoformat(), None, None, True, "0", 0, ()
+    )
+    landing.put_manifest(manifest)
+    return manifest.key
+
+
+def test_only_the_days_of_a_window_are_listed(landing):
+    keys = {day: land(landing, NOON + timedelta(days=day)) for day in range(-3, 4)}
+    listed = []
+    landing.client.meta.events.register(
+        "after-call.s3.ListObjectsV2",
+        lambda parsed, **_: listed.extend(entry["Key"] for entry in parsed.get("Contents", [])),
+    )
+
+    found = landing.manifests_between("x", "offerings", Window(NOON, NOON + timedelta(days=1, seconds=1)))
+
+    assert found == [keys[0], keys[1]]
+    assert {key.split("/")[3] for key in listed} == {"2026-03-10", "2026-03-11"}
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "wanted"),
+    [(None, None, {-1, 0, 1}), (0, None, {0, 1}), (None, 0, {-1}), (-5, -2, set()), (1, 9, {1})],
+)
+def test_a_window_may_be_open(landing, since, until, wanted):
+    keys = {day: land(landing, NOON + timedelta(days=day)) for day in (-1, 0, 1)}
+    window = Window(*(None if day is None else NOON + timedelta(days=day) for day in (since, until)))
+    assert landing.manifests_between("x", "offerings", window) == [keys[day] for day in sorted(wanted)]
+
+
+def test_a_window_in_another_time_zone_finds_the_day_before_in_utc(landing):
+    key = land(landing, datetime(2026, 3, 9, 22, 30, tzinfo=UTC))
+    since = datetime(2026, 3, 10, 0, 0, tzinfo=timezone(timedelta(hours=2)))
+    window = Window(since, since + timedelta(hours=1))
+    assert landing.manifests_between("x", "offerings", window) == [key]
+
+
+def test_a_resource_that_was_never_landed_has_no_manifests(landing):
+    assert landing.manifests_between("x", "offerings", Window(NOON, NOON)) == []
+
+
+CALLS = {
+    "writing": lambda zone: zone.put("k", b"", compress=False),
+    "reading": lambda zone: zone.get("k"),
+    "listing": lambda zone: zone.manifests_between("x", "offerings", Window(NOON, NOON)),
+}
+REFUSED = {
+    "NoSuchBucket": {"landing_bucket": "there-is-no-such-bucket"},
+    "InvalidAccessKeyId": {"s3_access_key_id": SecretStr("nobody")},
+    "SignatureDoesNotMatch": {"s3_secret_access_key": SecretStr("hidden")},
+}
+
+
+@pytest.mark.parametrize("doing", CALLS)
+@pytest.mark.parametrize("code", REFUSED)
+def test_a_missing_bucket_or_key_is_for_a_person_and_says_the_code(settings, doing, code):
+    zone = LandingZone(settings.model_copy(update=REFUSED[code]))
+    with pytest.raises(ConfigurationError, match=f"landing zone: {code} while {doing}") as raised:
+        CALLS[doing](zone)
+    assert not raised.value.pauses
+    assert "hidden" not in str(raised.value)
+
+
+@pytest.mark.parametrize("doing", CALLS)
+def test_a_server_that_cannot_be_reached_is_transient(settings, doing):
+    zone = LandingZone(settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:9"}))
+    with pytest.raises(TransientError, match=f"EndpointConnectionError while {doing}"):
+        CALLS[doing](zone)
+
+
+WHOLE = gzip.compress(b'{"a": 1}' * 100)
+DAMAGED = {
+    "not gzip": b"<html>",
+    "cut off": WHOLE[:-12],
+    "a flipped byte": WHOLE[:10] + b"\xff" + WHOLE[11:],
+    "a wrong checksum": WHOLE[:-8] + b"\0\0\0\0" + WHOLE[-4:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_object_is_for_a_developer(landing, s3, settings, damage):
+    s3.put_object(Bucket=settings.landing_bucket, Key="page.gz", Body=DAMAGED[damage])
+    with pytest.raises(FatalError, match=r"page\.gz is damaged"):
+        landing.get("page.gz")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"pages": [{"no": 1}]}', b'{"npo_id": "x"}'])
+def test_a_damaged_manifest_is_for_a_developer(landing, s3, settings, body):
+    s3.put_object(Bucket=settings.landing_bucket, Key="manifest.json", Body=body)
+    with pytest.raises(FatalError, match=r"manifest\.json is damaged"):
+        landing.manifest("manifest.json")
+
+
+def test_an_object_that_is_gone_is_for_a_developer(landing):
+    with pytest.raises(FatalError, match="gone"):
+        landing.get("gone.gz")
+
+
+def calls_of(landing) -> list[tuple[str, dict]]:
+    """Return a list that fills with the name and the parameters of each call to S3."""
+    calls = []
+    landing.client.meta.events.register(
+        "provide-client-params.s3", lambda model, params, **_: calls.append((model.name, dict(params)))
+    )
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("region", "told"), [("us-east-1", None), ("eu-west-2", {"LocationConstraint": "eu-west-2"})]
+)
+def test_a_bucket_is_made_in_every_region_as_it_wants_it(settings, s3, region, told):
+    name = f"landing-{uuid.uuid4().hex[:12]}"
+    landing = LandingZone(settings.model_copy(update={"aws_region": region, "landing_bucket": name}))
+    calls = calls_of(landing)
+    landing.prepare()
+    try:
+        s3.head_bucket(Bucket=name)
+        made = dict(calls)["CreateBucket"]
+        assert made.get("CreateBucketConfiguration") == told
+    finally:
+        s3.delete_bucket(Bucket=name)
+
+
+def test_a_bucket_that_is_there_is_left_without_asking_for_others(landing):
+    calls = calls_of(landing)
+    landing.prepare()
+    assert [name for name, _ in calls] == ["HeadBucket"]
+
+
+def test_a_bucket_that_another_process_made_meanwhile_is_as_good(landing, monkeypatch):
+    monkeypatch.setattr(landing, "_has_bucket", lambda: False)
+    landing.prepare()
+
+
+def test_a_key_that_may_not_look_for_the_bucket_is_for_a_person(settings):
+    landing = LandingZone(settings.model_copy(update={"s3_secret_access_key": SecretStr("hidden")}))
+    with pytest.raises(ConfigurationError, match="403 while looking for bucket"):
+        landing.prepare()
