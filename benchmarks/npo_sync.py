@@ -148,7 +148,7 @@ def measure_ours(url: str, *, publish: bool = False) -> dict[str, Any]:
     from include.connectors.open import open_connector
     from include.events.topics import ensure_topics
     from include.npo import publish as publish_stage
-    from include.npo.context import RunContext, RunRef
+    from include.npo.context import RunContext, RunRef, settle_memory
     from include.npo.extract import extract
     from include.npo.land import land_raw
     from include.npo.transform import transform
@@ -165,6 +165,7 @@ def measure_ours(url: str, *, publish: bool = False) -> dict[str, Any]:
     landing.prepare()
     ensure_topics(settings)
     warm(run_suite)
+    settle_memory()
     npo = npo_row(url)
     connector = open_connector(npo, Credential(LOGIN, PASSWORD), settings)
     ctx = RunContext(npo, f"bench-{uuid4().hex[:8]}", connector, store, landing, settings, progress=tell)

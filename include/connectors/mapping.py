@@ -38,17 +38,20 @@ def compile_mapping(
     fields = []
     for name, spec in mapping.fields.items():
         *parents, key = name.split(".")
-        field = _field(name, spec, known[name], transforms or {})
-        fields.append((tuple(parents), key, _skipped_when_absent(spec), field))
+        origin = _plain_key(spec)
+        field = _field(name, spec, known[name], transforms or {}, reads=origin is None)
+        fields.append((tuple(parents), key, origin, field))
 
     def to_platform(record: dict[str, Any]) -> dict[str, Any]:
         out: dict[str, Any] = {}
         get = record.get
         for parents, key, origin, read in fields:
-            # Most fields of most records are null: two calls less for each of them count.
-            if origin is not None and get(origin) is None:
+            # A plain key is looked up here: most fields of most records are null, and two calls less
+            # for each of them are a third of the time.
+            found = record if origin is None else get(origin)
+            if found is None:
                 continue
-            value = read(record)
+            value = read(found)
             if value is None:
                 continue
             place = out
@@ -60,16 +63,21 @@ def compile_mapping(
     return to_platform
 
 
-def _skipped_when_absent(spec: FieldSpec) -> str | None:
-    """Return the key whose absence alone leaves the field out, ``None`` if more has to be looked at."""
-    plain = spec.path if spec.path and spec.path.isidentifier() else None
-    return plain if spec.default is None and spec.transform is None and spec.when is None else None
+def _plain_key(spec: FieldSpec) -> str | None:
+    """Return the key whose value alone decides the field, ``None`` if more has to be looked at."""
+    alone = spec.default is None and not spec.transform and not spec.pattern and spec.when is None
+    return spec.path if alone and spec.path and spec.path.isidentifier() else None
 
 
 def _field(
-    name: str, spec: FieldSpec, target: CanonicalField, transforms: Mapping[str, Callable[[Any], Any]]
+    name: str,
+    spec: FieldSpec,
+    target: CanonicalField,
+    transforms: Mapping[str, Callable[[Any], Any]],
+    *,
+    reads: bool,
 ) -> Callable[[Any], Any]:
-    """Return the closure of one field: read, clear nulls, cast, fall back."""
+    """Return the closure of one field: read (unless it is given the value), clear nulls, cast, fall back."""
     if spec.const is not None:
         return lambda _: spec.const
     read = _origin(spec, transforms)
@@ -81,7 +89,7 @@ def _field(
 
     def value_of(record: Any) -> Any:
         try:
-            value = read(record)
+            value = read(record) if reads else record
             if value is None:
                 return default
             if value.__class__ is str and (not value or value.isspace()):

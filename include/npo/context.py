@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
     from include.settings import Settings
     from include.storage.landing import LandingZone
     from include.storage.mongo import IntegrationStore
+
+
+def settle_memory() -> None:
+    """Take what is loaded by now out of the garbage collector's sight.
+
+    Great Expectations and pandas bring several hundred thousand objects along; every full collection
+    while a batch is worked on would walk over all of them, a fifth of a stage's time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def utc_now() -> datetime:

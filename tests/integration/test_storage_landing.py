@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import uuid
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
+from botocore.retries.standard import ExponentialBackoff
 from pydantic import SecretStr
 
 from include.connectors.protocol import Window
@@ -21,7 +23,7 @@ def landing(settings):
     return LandingZone(settings)
 
 
-def land(landing, started_at, run="r"):
+def land(landing: LandingZone, started_at: datetime, run: str = "r") -> str:
     """Land one extraction of one page; return the key of its manifest."""
     folder = prefix("x", "offerings", f"{started_at:%Y-%m-%d}", run, f"{started_at:%H%M%S}")
     landing.put(f"{folder}/page-000001.gz", b"[]", compress=True)
@@ -34,7 +36,7 @@ def land(landing, started_at, run="r"):
 
 def test_only_the_days_of_a_window_are_listed(landing):
     keys = {day: land(landing, NOON + timedelta(days=day)) for day in range(-3, 4)}
-    listed = []
+    listed: list[str] = []
     landing.client.meta.events.register(
         "after-call.s3.ListObjectsV2",
         lambda parsed, **_: listed.extend(entry["Key"] for entry in parsed.get("Contents", [])),
@@ -73,7 +75,6 @@ CALLS = {
     "listing": lambda zone: zone.manifests_between("x", "offerings", Window(NOON, NOON)),
 }
 REFUSED = {
-    "NoSuchBucket": {"landing_bucket": "there-is-no-such-bucket"},
     "InvalidAccessKeyId": {"s3_access_key_id": SecretStr("nobody")},
     "SignatureDoesNotMatch": {"s3_secret_access_key": SecretStr("hidden")},
 }
@@ -81,7 +82,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("doing", CALLS)
 @pytest.mark.parametrize("code", REFUSED)
-def test_a_missing_bucket_or_key_is_for_a_person_and_says_the_code(settings, doing, code):
+def test_a_wrong_key_is_for_a_person_and_says_the_code(settings, doing, code):
     zone = LandingZone(settings.model_copy(update=REFUSED[code]))
     with pytest.raises(ConfigurationError, match=f"landing zone: {code} while {doing}") as raised:
         CALLS[doing](zone)
@@ -89,8 +90,16 @@ def test_a_missing_bucket_or_key_is_for_a_person_and_says_the_code(settings, doi
     assert "hidden" not in str(raised.value)
 
 
+@pytest.mark.parametrize("doing", ["reading", "listing"])  # the test server makes a bucket on writing
+def test_a_missing_bucket_is_for_a_person(settings, doing):
+    zone = LandingZone(settings.model_copy(update={"landing_bucket": f"missing-{uuid.uuid4().hex[:12]}"}))
+    with pytest.raises(ConfigurationError, match=f"NoSuchBucket while {doing}"):
+        CALLS[doing](zone)
+
+
 @pytest.mark.parametrize("doing", CALLS)
-def test_a_server_that_cannot_be_reached_is_transient(settings, doing):
+def test_a_server_that_cannot_be_reached_is_transient(settings, monkeypatch, doing):
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0)
     zone = LandingZone(settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:9"}))
     with pytest.raises(TransientError, match=f"EndpointConnectionError while {doing}"):
         CALLS[doing](zone)
@@ -124,9 +133,9 @@ def test_an_object_that_is_gone_is_for_a_developer(landing):
         landing.get("gone.gz")
 
 
-def calls_of(landing) -> list[tuple[str, dict]]:
+def calls_of(landing: LandingZone) -> list[tuple[str, dict[str, Any]]]:
     """Return a list that fills with the name and the parameters of each call to S3."""
-    calls = []
+    calls: list[tuple[str, dict[str, Any]]] = []
     landing.client.meta.events.register(
         "provide-client-params.s3", lambda model, params, **_: calls.append((model.name, dict(params)))
     )

@@ -168,4 +168,6 @@ def test_a_transaction_is_committed_by_a_majority_and_on_disk(settings, monkeypa
     assert first["readConcern"]["level"] == "majority"
     commit = next(sent for sent in commands.sent if "commitTransaction" in sent)
     assert {name: commit["writeConcern"][name] for name in ("w", "j")} == {"w": "majority", "j": True}
-    assert commands.sent[-1].get("insert") != "npo_run" or commands.sent[-1]["writeConcern"]["w"] == "majority"
+    assert (
+        commands.sent[-1].get("insert") != "npo_run" or commands.sent[-1]["writeConcern"]["w"] == "majority"
+    )

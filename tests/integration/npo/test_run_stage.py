@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import traceback
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlparse
 
 import psycopg
@@ -12,6 +14,7 @@ from typer.testing import CliRunner
 
 from include.cli import app
 from include.errors import ConfigurationError, FatalError, TransientError
+from include.npo.context import RunContext
 from include.npo.run import STAGES, run_stage
 from include.registry import queries
 from include.registry.models import NpoConfig, NpoStatus
@@ -47,17 +50,17 @@ def codebridge(registry_dsn, settings, partners, monkeypatch):
     return row
 
 
-def use_token(monkeypatch, token):
+def use_token(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_CODEBRIDGE_API", json.dumps({"conn_type": "generic", "password": token}))
 
 
-def run(stage, ref=None, **changes):
-    options = {"run_id": "test__1", "data_interval": None, "backfill": False} | changes
+def run(stage: str, ref: Any = None, **changes: Any) -> Any:
+    options: dict[str, Any] = {"run_id": "test__1", "data_interval": None, "backfill": False} | changes
     return run_stage(stage, "codebridge", ref, **options)
 
 
 def test_the_stages_hand_on_a_json_able_reference_of_keys_and_counts_only(codebridge):
-    ref = None
+    ref: Any = None
     for stage in STAGES:
         ref = run(stage, ref)
         assert json.loads(json.dumps(ref)) == ref
@@ -66,11 +69,11 @@ def test_the_stages_hand_on_a_json_able_reference_of_keys_and_counts_only(codebr
 
 
 def test_what_each_stage_did_is_kept_for_people(codebridge, settings):
-    ref = None
+    ref: Any = None
     for stage in STAGES:
         ref = run(stage, ref)
     store = IntegrationStore(settings)
-    kept = store["npo_run"].find_one({"_id": "codebridge|test__1"})
+    kept: Any = store["npo_run"].find_one({"_id": "codebridge|test__1"})
     store.close()
     assert set(kept["stages"]) == set(STAGES)
     assert kept["stages"]["land_raw"]["counts"]["new"] == ref["counts"]["land_raw.new"]
@@ -87,10 +90,14 @@ def test_a_refused_credential_pauses_the_integration_and_says_what_to_do(
     assert "integration paused" in message
     assert "credential_ref" in message
     assert "revoked-token" not in message
-    assert queries.row(registry_dsn, "codebridge", 5)["status"] == NpoStatus.PAUSED
+    assert row_now(registry_dsn)["status"] == NpoStatus.PAUSED
 
 
-def stage_that(monkeypatch, act):
+def row_now(registry_dsn: str) -> Any:
+    return queries.row(registry_dsn, "codebridge", 5)
+
+
+def stage_that(monkeypatch: pytest.MonkeyPatch, act: Callable[[RunContext], object]) -> None:
     """Make ``act`` the work of whatever stage is run next."""
 
     def stage(ctx, ref):
@@ -104,32 +111,32 @@ def stage_that(monkeypatch, act):
 def test_a_row_a_person_has_changed_meanwhile_is_left_as_it_is(codebridge, registry_dsn, monkeypatch, change):
     def refused_while_somebody_mends_it(_ctx):
         with psycopg.connect(registry_dsn) as connection:
-            connection.execute(f"update integration.npo set {change}")
+            connection.execute(f"update integration.npo set {change}")  # noqa: S608 - from below
         raise ConfigurationError("401 from there", pauses=True)
 
     stage_that(monkeypatch, refused_while_somebody_mends_it)
     with pytest.raises(ConfigurationError) as caught:
         run("extract")
     assert str(caught.value) == "codebridge/extract: 401 from there"
-    row = queries.row(registry_dsn, "codebridge", 5)
+    row = row_now(registry_dsn)
     assert row["status"] == ("disabled" if "disabled" in change else "active")
     assert row["config_version"] == 2
 
 
-def fails_with_a_duplicate_key(ctx):
+def fails_with_a_duplicate_key(ctx: RunContext) -> None:
     ctx.store["npo_run"].insert_many([{"_id": "jo.bloggs@example.org"}] * 2)
 
 
-def fails_with_a_name_no_document_may_have(ctx):
+def fails_with_a_name_no_document_may_have(ctx: RunContext) -> None:
     ctx.store["npo_run"].insert_one({"jo.bloggs": object()})
 
 
-def fails_with_a_refused_call(ctx):
+def fails_with_a_refused_call(ctx: RunContext) -> None:
     ctx.landing.client.get_object(Bucket=ctx.settings.landing_bucket, Key="jo.bloggs")
 
 
-def fails_with_a_malformed_call(ctx):
-    ctx.landing.client.get_object(Bucket="jo.bloggs?", Key=7)
+def fails_with_a_malformed_call(ctx: RunContext) -> None:
+    ctx.landing.client.get_object(Bucket="jo.bloggs?", Key="k")
 
 
 @pytest.mark.parametrize(
@@ -166,7 +173,7 @@ def test_a_drivers_error_as_a_cause_is_not_shown_either(codebridge, monkeypatch)
 
 
 def test_a_bug_keeps_its_own_error(codebridge, monkeypatch):
-    stage_that(monkeypatch, lambda ctx: ctx.no_such_thing)
+    stage_that(monkeypatch, lambda ctx: getattr(ctx, "no_such_" + "thing"))
     with pytest.raises(AttributeError, match="no_such_thing"):
         run("land_raw")
 
@@ -180,7 +187,7 @@ def test_a_partner_that_is_unwell_pauses_nothing(codebridge, registry_dsn, partn
     )
     with pytest.raises(TransientError, match="codebridge/extract"):
         run("extract")
-    assert queries.row(registry_dsn, "codebridge", 5)["status"] == NpoStatus.ACTIVE
+    assert row_now(registry_dsn)["status"] == NpoStatus.ACTIVE
 
 
 def test_later_stages_need_no_credential(codebridge, monkeypatch):

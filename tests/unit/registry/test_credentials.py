@@ -68,7 +68,7 @@ class Vault(BaseSecretsBackend):
 
     failures = 0
 
-    def get_conn_value(self, conn_id: str, team_name: str | None = None) -> str | None:
+    def get_conn_value(self, conn_id: str, team_name: str | None = None) -> str | None:  # noqa: ARG002 - Airflow's
         if Vault.failures:
             Vault.failures -= 1
             raise ConnectionError("https://vault.example?token=hidden does not answer")
@@ -140,9 +140,9 @@ def test_a_database_that_was_never_set_up_has_no_connection(use_database: Callab
 
 @pytest.fixture
 def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    """The other end of the task's wire; answers every question with its ``body`` or ``error``."""
+    """The other end of the task's wire; answers with ``body`` or ``error``, the first time with ``first``."""
     ours, theirs = socket.socketpair()
-    answer = SimpleNamespace(body=None, error=None)
+    answer = SimpleNamespace(body=None, error=None, first=None)
     decoder = msgspec.msgpack.Decoder(_RequestFrame)
 
     def serve() -> None:
@@ -150,9 +150,10 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
         while header := stream.read(4):
             request = decoder.decode(stream.read(int.from_bytes(header)))
             assert request.body
-            body, error = (dumped(answer.body), dumped(answer.error))
-            asked = request.body["type"] == "GetConnection"  # the other is what to mask
-            frame = _ResponseFrame(request.id, body, error) if asked else _ResponseFrame(request.id)
+            frame = _ResponseFrame(request.id)  # enough for a request to mask a secret
+            if request.body["type"] == "GetConnection":
+                error, answer.first = answer.first or answer.error, None
+                frame = _ResponseFrame(request.id, None if error else dumped(answer.body), dumped(error))
             stream.write(frame.as_bytes())
             stream.flush()
 
@@ -166,18 +167,28 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
 
 
 def dumped(message: Any) -> dict[str, Any] | None:
-    return message.model_dump(mode="json") if message else None
+    return message.model_dump(mode="json", by_alias=True) if message else None
 
 
 def failed(error: ErrorType) -> ErrorResponse:
     return ErrorResponse(error=error, detail={"message": "password=hidden"})
 
 
+HAS_IT = ConnectionResult.model_validate(
+    dict.fromkeys(("host", "schema", "port", "extra"))
+    | {"conn_id": "unit_test_api", "conn_type": "http", "login": "a", "password": "s3cret"}
+)
+
+
 def test_in_a_task_the_connection_comes_over_its_api(supervisor: SimpleNamespace):
-    supervisor.body = ConnectionResult(
-        conn_id="unit_test_api", conn_type="http", login="a", password="s3cret"
-    )
+    supervisor.body = HAS_IT
     assert resolve_credential("unit_test_api").password == "s3cret"
+
+
+def test_in_a_task_an_api_that_answers_at_the_second_time_is_believed(supervisor: SimpleNamespace):
+    supervisor.body, supervisor.first = HAS_IT, failed(ErrorType.API_SERVER_ERROR)
+    credential = resolve_credential("unit_test_api")
+    assert (credential.login, credential.password, dict(credential.extra)) == ("a", "s3cret", {})
 
 
 def test_in_a_task_not_found_is_a_missing_connection(
