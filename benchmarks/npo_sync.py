@@ -31,7 +31,7 @@ from include.sandbox.stack.stack import LocalStack
 from include.settings import PROJECT_ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 HOME = PROJECT_ROOT / ".local" / "bench"
 ASSIGNMENTS_AT_SCALE_ONE = 600
@@ -50,7 +50,11 @@ def main() -> None:
     parser.add_argument("--url", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        children = {"ours": measure_ours, "publish": partial(measure_ours, publish=True), "dlt": measure_dlt}
+        children: dict[str, Callable[[str], dict[str, Any]]] = {
+            "ours": measure_ours,
+            "publish": partial(measure_ours, publish=True),
+            "dlt": measure_dlt,
+        }
         print(json.dumps(children[options.child](options.url) | {"peak_mib": peak_mib()}))
         return
     print(json.dumps(compare(options.records, options.small)))
@@ -188,6 +192,8 @@ def measure_ours(url: str, *, publish: bool = False) -> dict[str, Any]:
         if ref is None:
             raise RuntimeError("the benchmark's store was not fresh")
     store.client.drop_database(settings.mongo_database)
+    if ref is None:
+        raise RuntimeError("no stage ran")
     return {
         "records": ref.counts["extract.records"],
         "events": ref.counts["transform.events"],

@@ -51,7 +51,7 @@ class Settings(BaseSettings):
     sftp_user: str = "esr"
     sftp_password: SecretStr | None = None
 
-    batch_size: int = Field(default=10_000, ge=1, description="Records in one store transaction.")
+    batch_size: int = Field(default=5_000, ge=1, description="Records in one store transaction.")
     max_page_bytes: int = Field(default=32 * 2**20, description="A larger partner answer is refused.")
     max_pages: int = Field(default=100_000, description="Pages of one resource in one run, at most.")
     request_timeout: float = Field(default=30, description="Seconds for connect and between two reads.")

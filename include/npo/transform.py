@@ -47,6 +47,7 @@ class _Batch:
 class _Changes:
     """What one batch changes in the store."""
 
+    records: list[PendingRecord]
     batch: _Batch
     entities: list[Entity]
     known: dict[str, KnownEntity]
@@ -89,7 +90,7 @@ def _plan(ctx: RunContext, resource: Resource, records: list[PendingRecord]) -> 
     outbox = [_outbox_entry(ctx, resource, record, entity, known, now) for record, entity in changed]
     made = known_events(ctx.store, [entry.id for entry in outbox])
     outbox = [entry for entry in outbox if entry.id not in made]
-    changes = _Changes(batch, [entity for _, entity in changed], known, outbox, now)
+    changes = _Changes(records, batch, [entity for _, entity in changed], known, outbox, now)
     counts = {
         "entities": len(changed),
         "events": len(outbox),
@@ -193,8 +194,15 @@ def _write(
     bad = changes.batch.bad
     write_entities(ctx.store, session, resource, changes.entities, changes.known, at=at)
     add_to_outbox(ctx.store, session, npo_id, changes.outbox, order=order, at=at)
-    move_state(ctx.store, session, good, to=RawState.TRANSFORMED, mapping_version=version)
     quarantine_raw(ctx.store, session, {record.key: reasons for record, reasons in bad})
+    move_state(
+        ctx.store,
+        session,
+        changes.records,
+        now=RawState.VALID,
+        to=RawState.TRANSFORMED,
+        mapping_version=version,
+    )
     set_aside(ctx.store, session, [_quarantined(npo_id, resource, *entry) for entry in bad], at=at)
     if open_count(ctx.store, npo_id, resource):
         landed = {record.external_id: record.landed_at for record in good}

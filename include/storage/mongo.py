@@ -295,12 +295,14 @@ _INDEXES: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...] = (
     # Partial: only what is still to be done is in the index, so it stays small however much is kept.
     (
         "npo_raw",
-        ("npo_id", "resource", "state", "_id"),
-        {"name": "pending", "partialFilterExpression": {"pending": True}},
+        # Without the state: nearly all that waits is in one state, and moving it on touches no index.
+        ("npo_id", "resource", "_id"),
+        {"name": "waiting", "partialFilterExpression": {"pending": True}},
     ),
     ("npo_checkpoint", (), {}),
-    ("npo_offering", ("npo_id", "external_id"), {"name": "by_external_id"}),
-    ("npo_assignment", ("npo_id", "external_id"), {"name": "by_external_id"}),
+    # Found by id, which is computed from NPO and partner id: no other index is kept.
+    ("npo_offering", (), {}),
+    ("npo_assignment", (), {}),
     ("npo_version", ("entity_id", "version"), {"name": "by_entity"}),
     ("quarantine", ("npo_id", "state", "resource"), {"name": "by_state"}),
     (

@@ -198,6 +198,7 @@ def next_pending(
         )
         .sort("_id", 1)
         .limit(limit)
+        .hint("waiting")
     )
     return [
         PendingRecord(
@@ -239,13 +240,19 @@ def pending_batches(
 def move_state(
     store: IntegrationStore,
     session: ClientSession,
-    records: Sequence[PendingRecord],
+    batch: Sequence[PendingRecord],
     *,
+    now: RawState,
     to: RawState,
     mapping_version: int | None = None,
 ) -> None:
-    """Move records to their next state; the last state takes them off the list of what waits."""
-    if not records:
+    """Move a batch's records that still wait in ``now`` to their next state.
+
+    The batch holds everything that waits between its first and its last key, so one range says it all;
+    records quarantined earlier in the same transaction wait no more. The last state takes records off
+    the list of what waits.
+    """
+    if not batch:
         return
     change: dict[str, Any] = {"$set": {"state": to.value}}
     if to is RawState.TRANSFORMED:
@@ -253,8 +260,18 @@ def move_state(
             "$set": {"state": to.value, "mapping_version": mapping_version},
             "$unset": {"pending": "", "last_error": ""},
         }
+    npo_id, resource, _ = batch[0].key.split("|", 2)
     store["npo_raw"].update_many(
-        {"_id": {"$in": [record.key for record in records]}}, change, session=session
+        {
+            "pending": True,
+            "npo_id": npo_id,
+            "resource": resource,
+            "_id": {"$gte": batch[0].key, "$lte": batch[-1].key},
+            "state": now.value,
+        },
+        change,
+        hint="waiting",
+        session=session,
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from typing import Any
 
 import pytest
+from botocore.retries.standard import ExponentialBackoff
 
 from include.errors import ConfigurationError, TransientError
 from include.events import topics
@@ -15,8 +15,13 @@ from include.events.publisher import Publisher, Sending, require_all_sent
 from include.events.topics import connect, ensure_topics, topic_arns
 from include.storage.outbox import OutboxEntry
 
-NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 TOO_LARGE = b'"' + b"x" * 300_000 + b'"'
+
+
+@pytest.fixture
+def no_waiting(monkeypatch):
+    """Let the client try again at once."""
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0)
 
 
 def entry(event_id: str, key: str = "", body: bytes | None = None, sequence: int = 1) -> OutboxEntry:
@@ -61,13 +66,13 @@ def test_a_topic_that_is_gone_is_for_a_person(settings):
 
 
 @pytest.mark.parametrize("call", [Publisher, ensure_topics, Consumer])
-def test_an_event_stream_that_cannot_be_reached_is_transient(settings, call: Callable):
+def test_an_event_stream_that_cannot_be_reached_is_transient(settings, call: Any, no_waiting):
     away = settings.model_copy(update={"events_endpoint_url": "http://127.0.0.1:9"})
     with pytest.raises(TransientError, match="event stream: EndpointConnectionError while"):
         call(away)
 
 
-def test_a_stream_that_goes_away_while_sending_says_why(settings, monkeypatch):
+def test_a_stream_that_goes_away_while_sending_says_why(settings, no_waiting):
     publisher = Publisher(settings)
     away = settings.model_copy(update={"events_endpoint_url": "http://127.0.0.1:9"})
     publisher._clients = topics.connect(away)
@@ -80,7 +85,7 @@ def test_a_queue_that_is_gone_is_for_a_person(settings):
     consumer = Consumer(settings, name="test")
     for url in consumer._urls:
         consumer._clients.sqs.delete_queue(QueueUrl=url)
-    with pytest.raises(ConfigurationError, match="event stream: .* while receiving"):
+    with pytest.raises(ConfigurationError, match=r"event stream: .* while receiving"):
         consumer.receive()
 
 

@@ -64,7 +64,7 @@ def waiting(settings):
         store=store,
         settings=settings,
         now=lambda: NOW,
-        progress=lambda line: None,
+        progress=lambda _line: None,
     )
     yield Waiting(ctx, store, Consumer(settings, name="test"))
     store.close()
@@ -97,7 +97,7 @@ def test_a_failed_sending_does_not_hide_what_was_set_aside(waiting, monkeypatch)
     waiting.add("bad", SPOILT)
     waiting.add("good", GOOD)
     with monkeypatch.context() as down:
-        down.setattr(Publisher, "_send_batch", lambda self, batch: [])
+        down.setattr(Publisher, "_send_batch", lambda *_: [])
         with pytest.raises(TransientError, match="stay in the outbox"):
             waiting.publish()
     with pytest.raises(FatalError, match="1 events break their schema"):

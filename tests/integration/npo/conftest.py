@@ -31,6 +31,13 @@ CREDENTIALS = {
 LATER_STAGES = (land_raw, validate, transform, publish)
 
 
+def begin(ctx: RunContext) -> RunRef:
+    """Run extract; there must be something to do."""
+    ref = extract(ctx)
+    assert ref is not None, "extract found nothing new and nothing pending"
+    return ref
+
+
 @dataclass
 class Sync:
     """One NPO's synchronisation, run by run."""
@@ -58,11 +65,10 @@ class Sync:
             **overrides,
         )
 
-    def run(self, backfill: Window | None = None, **overrides: Any) -> RunRef | None:
+    def run(self, backfill: Window | None = None, **overrides: Any) -> RunRef:
+        """Run all five stages; there must be something to do."""
         ctx = self.context(backfill, **overrides)
-        ref = extract(ctx)
-        if ref is None:
-            return None
+        ref = begin(ctx)
         for stage in LATER_STAGES:
             ref = stage(ctx, ref)
         return ref
