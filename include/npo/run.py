@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from include.connectors.protocol import Window
 from include.errors import ConfigurationError, FatalError, IntegrationError, TransientError
-from include.npo.context import RunContext, RunRef, utc_now
+from include.npo.context import RunContext, RunRef, settle_memory, utc_now
 from include.registry.models import Credential, NpoStatus
 from include.settings import get_settings
 
@@ -70,8 +70,10 @@ def run_stage(  # noqa: PLR0913 - the names Airflow's context gives
         ) as ctx:
             given = RunRef.from_dict(ref) if ref else RunRef(npo_id, run_id)
             started = utc_now()
+            work = _stage(stage)
+            settle_memory()
             with _pausing(ctx.npo, settings) if reads_partner else nullcontext():
-                result = _stage(stage)(ctx, given)
+                result = work(ctx, given)
             record_stage(ctx, stage, result, started=started)
     return result.to_dict() if result else None
 
