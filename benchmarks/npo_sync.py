@@ -1,8 +1,9 @@
 """How fast one NPO is synchronised, beside dlt's own ``rest_api`` source on the same API.
 
-Prints one JSON line. Ours: all five stages without Airflow on the local stack's real servers. The
-peer: dlt's ``rest_api`` source loading the same resource to local JSONL files. Each run is a process
-of its own, so that peak memory is its own.
+Prints one JSON line. Ours: the first four stages without Airflow on the local stack's real servers,
+and, apart and on the second size, ``publish``, which the local queue server bounds. The peer: dlt's
+``rest_api`` source loading the same resources to local JSONL files. Each run is a process of its
+own, so that peak memory is its own.
 
     .venv/bin/python -m benchmarks.npo_sync [--records 100000] [--small 10000]
 """
@@ -211,7 +212,7 @@ def warm(run_suite: Any) -> None:
 
 
 def npo_row(url: str) -> Any:
-    """Return the config row of the benchmark's NPO: the product's own connector, assignments only."""
+    """Return the config row of the benchmark's NPO: the product's own connector."""
     from include.registry.models import NpoConfig
 
     return NpoConfig.model_validate(

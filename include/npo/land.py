@@ -227,12 +227,18 @@ def _plan(
     plan = plan_landing(batch.records, stored, manifest=manifest.key)
     refused = [*batch.refused, *(_ambiguous(ctx, manifest, record) for record in plan.ambiguous)]
     counts_seen = tracks_absence(_spec(ctx, manifest), manifest)
+    # Set aside, but there: a full list that holds a bad version of a record does not lack it.
+    met = [
+        raw_key(ctx.npo.npo_id, manifest.resource, record.external_id)
+        for record in refused
+        if record.external_id
+    ]
     now = ctx.now()
 
     def write(session: ClientSession, _order: int) -> None:
         write_landed(ctx.store, session, manifest, plan, at=now)
         if counts_seen:
-            mark_seen(ctx.store, session, manifest, plan)
+            mark_seen(ctx.store, session, manifest, [*plan.unchanged, *plan.stale, *met])
         set_aside(ctx.store, session, refused, at=now)
 
     return (batch, plan), write if plan.new or plan.changed or refused or counts_seen else None

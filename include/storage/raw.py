@@ -58,16 +58,15 @@ def write_landed(
 
 
 def mark_seen(
-    store: IntegrationStore, session: ClientSession, manifest: ResourceManifest, plan: LandingPlan
+    store: IntegrationStore, session: ClientSession, manifest: ResourceManifest, keys: Sequence[str]
 ) -> None:
-    """Note that this extraction held the records that did not change; the others say so already."""
-    keys = [*plan.unchanged, *plan.stale, *(record.key for record in plan.ambiguous)]
+    """Note that this extraction held these records; those it landed say so already."""
     if keys:
         read_at = _read_at(manifest)
         # The later extraction counts, whichever is landed last. What it saw is also the newer truth: an
         # older, different version that is landed after it is stale.
         store["npo_raw"].update_many(
-            {"_id": {"$in": keys}}, {"$max": {"seen": read_at, "fetched_at": read_at}}, session=session
+            {"_id": {"$in": list(keys)}}, {"$max": {"seen": read_at, "fetched_at": read_at}}, session=session
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -178,3 +179,50 @@ def test_every_collection_of_the_store_is_described() -> None:
     names = {name for line in collections for name in line.split(", ")}
     assert "outbox" in names
     assert {name for name in names if f"`{name}`" not in described} == set()
+
+
+_HOLE = "\0"
+_CLAUSE_ENDS = re.compile(r"\.\.\.|[;:,()]|\. ")
+
+
+def clauses(message: str) -> set[str]:
+    """Return the parts of a message between punctuation marks."""
+    return {part.strip(" .") for part in _CLAUSE_ENDS.split(message)}
+
+
+def told_clauses() -> list[re.Pattern[str]]:
+    """Return what the code says, clause by clause, anything standing for each value filled in."""
+    found: set[str] = set()
+    for path in (PROJECT_ROOT / "include").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else _HOLE for part in node.values]
+                found |= clauses("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found |= clauses(node.value)
+    said = [re.sub(rf" ?{_HOLE} ?", _HOLE, clause) for clause in found]
+    return [
+        re.compile(re.escape(clause).replace(re.escape(_HOLE), ".*"))
+        for clause in said
+        if len(re.findall(r"\w\w+", clause)) > 1 or re.match(r"\w{8}", clause)
+    ]
+
+
+def test_a_message_to_recover_from_is_one_the_code_tells() -> None:
+    told = told_clauses()
+    rows = re.findall(r"^\| (.*?) \| ", (DOCS / "recover.md").read_text("utf-8"), re.MULTILINE)
+    quoted = {
+        clause
+        for cell in rows
+        for span in _SPAN.findall(cell)
+        for clause in clauses(re.sub(r"<\w+>|(^\d{3} from )?\b(GET|POST) \S+|^\d{3} from", "", span))
+        if len(clause.split()) > 3  # shorter ones are names and values
+    }
+    assert len(quoted) > 60
+    unknown = {
+        clause
+        for clause in quoted
+        # The first word may be that of the message around it: 'check ...', 'gave ...'.
+        if not any(one.fullmatch(text) for one in told for text in (clause, clause.partition(" ")[2]))
+    }
+    assert unknown == set()

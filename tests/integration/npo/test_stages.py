@@ -628,3 +628,18 @@ def test_a_refused_list_of_offerings_does_not_hold_up_the_assignments(sync, part
     with pytest.raises(DataQualityError, match="offerings"):
         land_raw(ctx, ref)
     assert mine.store["npo_raw"].count_documents({"resource": "assignments", "pending": True}) > 0
+
+
+def test_a_record_that_turns_unreadable_is_not_taken_for_withdrawn(sync, partners):
+    mine = sync("mentornet")
+    mine.run()
+    stored = mine.store["npo_raw"].find_one({"resource": "assignments", "state": "transformed"})
+    unreadable = orjson.loads(stored["payload"]) | {"last_update": "the day before"}
+    partners.admin("mentornet", "POST", "records", json={"resource": "assignments", "record": unreadable})
+
+    mine.run()
+
+    assert mine.store["quarantine"].count_documents(
+        {"external_id": stored["external_id"], "stage": "land_raw"}
+    )
+    assert not mine.store["npo_raw"].find_one({"_id": stored["_id"]})["deleted_upstream"]
