@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -66,23 +66,31 @@ class RunRef:
     Attributes:
         manifests: Keys of the landed manifests this run must still land.
         counts: What the stages did so far, such as ``{"extract.pages": 3}``.
+        refused: Why a list as a whole was refused. The rest goes on, and the last stage raises it.
     """
 
     npo_id: str
     run_id: str
     manifests: tuple[str, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
+    refused: tuple[str, ...] = ()
 
     def counted(self, stage: str, counts: dict[str, int]) -> RunRef:
         """Return the reference with a stage's counts added."""
         mine = {f"{stage}.{name}": number for name, number in counts.items()}
-        return RunRef(self.npo_id, self.run_id, self.manifests, self.counts | mine)
+        return replace(self, counts=self.counts | mine)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON-able form."""
-        return asdict(self) | {"manifests": list(self.manifests)}
+        return asdict(self) | {"manifests": list(self.manifests), "refused": list(self.refused)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> RunRef:
         """Return the reference of its JSON-able form."""
-        return cls(data["npo_id"], data["run_id"], tuple(data["manifests"]), dict(data["counts"]))
+        return cls(
+            data["npo_id"],
+            data["run_id"],
+            tuple(data["manifests"]),
+            dict(data["counts"]),
+            tuple(data["refused"]),
+        )

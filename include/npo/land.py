@@ -6,7 +6,7 @@ so a run that dies in between lands the same pages again, which changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -77,25 +77,26 @@ class _Tally:
 def land_raw(ctx: RunContext, ref: RunRef) -> RunRef:
     """Land every manifest of the reference.
 
+    A list that cannot be trusted as a whole (the raw suite refused a batch, or it would withdraw too much)
+    is noted in the reference and raised by the last stage: the other resource is not to blame.
+
     Raises:
-        DataQualityError: The raw suite refused a batch, or a full list would withdraw too much.
         TransientError: Store or landing zone did not answer.
     """
     totals: dict[str, int] = {}
-    refused: list[DataQualityError] = []
+    refused: list[str] = []
     for key in ref.manifests:
         manifest = ctx.landing.manifest(key)
         try:
             counts = _land_manifest(ctx, manifest)
         except DataQualityError as error:
-            refused.append(error)  # the other resource is not to blame: it is landed first
+            ctx.progress(f"{manifest.resource} refused: {error}")
+            refused.append(str(error))
             continue
         ctx.progress(f"{manifest.resource}: " + ", ".join(f"{n} {what}" for what, n in counts.items() if n))
         for what, number in counts.items():
             totals[what] = totals.get(what, 0) + number
-    if refused:
-        raise refused[0]
-    return ref.counted(STAGE, totals)
+    return replace(ref.counted(STAGE, totals), refused=tuple(refused))
 
 
 def _land_manifest(ctx: RunContext, manifest: ResourceManifest) -> dict[str, int]:

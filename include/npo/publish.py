@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from include.errors import FatalError
+from include.errors import DataQualityError, FatalError
 from include.events.publisher import Publisher, require_all_sent
 from include.events.schema import problem
 from include.storage import outbox
@@ -30,6 +30,7 @@ def publish(ctx: RunContext, ref: RunRef) -> RunRef:
         ConfigurationError: SNS cannot be used as it is set up; they wait in order.
         FatalError: Events are set aside: they break their schema or SNS refuses them. Said by every run
             that comes here until they are released; the others are sent first.
+        DataQualityError: A list of this run was refused as a whole by ``land_raw``.
     """
     published = 0
     publisher: Publisher | None = None
@@ -44,6 +45,7 @@ def publish(ctx: RunContext, ref: RunRef) -> RunRef:
         ctx.progress(f"{published} events published")
         require_all_sent(len(good), sending, subject=ctx.npo.npo_id)
     _require_none_set_aside(ctx, published)
+    _require_no_list_refused(ctx, ref)
     return ref.counted(STAGE, {"published": published})
 
 
@@ -57,6 +59,12 @@ def _require_none_set_aside(ctx: RunContext, published: int) -> None:
             subject=npo_id,
             stage=STAGE,
         )
+
+
+def _require_no_list_refused(ctx: RunContext, ref: RunRef) -> None:
+    """Raise what an earlier stage refused, now that everything else has gone its way."""
+    if ref.refused:
+        raise DataQualityError("; ".join(ref.refused), subject=ctx.npo.npo_id, stage=STAGE)
 
 
 def _refused(ctx: RunContext, entry: OutboxEntry) -> bool:

@@ -65,7 +65,7 @@ def test_the_stages_hand_on_a_json_able_reference_of_keys_and_counts_only(codebr
         ref = run(stage, ref)
         assert json.loads(json.dumps(ref)) == ref
     assert ref["counts"]["publish.published"] == ref["counts"]["transform.events"] > 0
-    assert set(ref) == {"npo_id", "run_id", "manifests", "counts"}
+    assert set(ref) == {"npo_id", "run_id", "manifests", "counts", "refused"}
 
 
 def test_what_each_stage_did_is_kept_for_people(codebridge, settings):
