@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Required, get_args, g
 from pydantic import AwareDatetime
 from typing_extensions import get_type_hints, is_typeddict
 
-from include.npo.canonical import Assignment, Offering
+from include.canonical import Assignment, Offering
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

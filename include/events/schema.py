@@ -7,9 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from include.canonical import checkers
 from include.errors import FatalError
 from include.events import envelope
-from include.npo.canonical import checkers
 
 if TYPE_CHECKING:
     from jsonschema_rs import Validator

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry import trace
 from pydantic import ValidationError
 
+from include.canonical import AssignmentStatus, OfferingStatus, checkers
 from include.errors import RecordError
 from include.events import envelope
-from include.npo.canonical import AssignmentStatus, OfferingStatus, checkers
 from include.npo.identity import entity_id, event_id, offering_id
 from include.storage.documents import content_hash
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from include.canonical import AssignmentStatus
 from include.errors import RecordError
 from include.events.envelope import MAX_EVENT_BYTES, Event
-from include.npo.canonical import AssignmentStatus
 from include.npo.entity_plan import Entity, to_entity, to_event
 from include.npo.identity import entity_id
 from include.quality.gate import Reason, run_suite

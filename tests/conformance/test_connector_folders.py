@@ -12,12 +12,12 @@ from typing import Any
 import orjson
 import pytest
 
+from include.canonical import checkers
 from include.connectors import connector_names, open_connector
 from include.connectors.canonical_fields import canonical_fields
 from include.connectors.discovery import CONNECTORS
 from include.connectors.samples import outcome, sample_pages
 from include.errors import RecordError
-from include.npo.canonical import checkers
 from include.settings import Settings
 from tests.conformance.rows import CREDENTIAL, make_row
 
