@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -57,15 +59,17 @@ def command(
     done: list[dict[str, Any]] = []
     for stage in STAGES:
         began = time.perf_counter()
-        ref = run_stage(
-            stage,
-            npo_id,
-            ref,
-            run_id=run_id,
-            data_interval=interval,
-            backfill=interval is not None,
-            progress=_tell,
-        )
+        # Airflow, where the credential is kept, logs to standard output: that is for the answer alone.
+        with redirect_stdout(sys.stderr):
+            ref = run_stage(
+                stage,
+                npo_id,
+                ref,
+                run_id=run_id,
+                data_interval=interval,
+                backfill=interval is not None,
+                progress=_tell,
+            )
         done.append({"stage": stage, "seconds": round(time.perf_counter() - began, 2)})
         _tell(f"{stage} done in {done[-1]['seconds']} s")
         if ref is None:

@@ -215,7 +215,7 @@ def test_the_command_run_runs_the_stages_and_tail_shows_the_events(codebridge):
     assert prepared.exit_code == 0, prepared.output
     done = commands.invoke(app, ["run", "npo__codebridge", "--json"])
     assert done.exit_code == 0, done.output
-    told = json.loads(done.stdout.splitlines()[-1])
+    told = json.loads(done.stdout)  # one JSON line and nothing else
     assert [entry["stage"] for entry in told["stages"]] == list(STAGES)
 
     shown = commands.invoke(
