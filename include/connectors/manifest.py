@@ -192,11 +192,6 @@ class ResourceSpec(Part):
         """Return whether the source itself leaves out what is older than a window."""
         return self.incremental is not None and self.incremental.param is not None
 
-    @property
-    def filters_until(self) -> bool:
-        """Return whether the source itself leaves out what is newer than a window."""
-        return self.incremental is not None and self.incremental.end_param is not None
-
 
 class EnrolmentEndpoint(Part):
     """Where an enrolment is posted and how its body is written."""

@@ -72,11 +72,6 @@ class GateResult:
             )
 
 
-def suite_names() -> list[str]:
-    """Return the names of all suites, sorted."""
-    return sorted(path.stem for path in SUITES.glob("*.json"))
-
-
 def run_suite(name: str, frame: pd.DataFrame) -> GateResult:
     """Validate ``frame`` with suite ``name``.
 

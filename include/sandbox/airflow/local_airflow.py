@@ -15,6 +15,7 @@ from include.sandbox.airflow.client import AirflowApi
 from include.sandbox.airflow.config import AirflowPlace, airflow_environment, options
 from include.sandbox.airflow.keys import load_keys
 from include.sandbox.stack.errors import StackError
+from include.sandbox.stack.ports import is_free
 from include.settings import PROJECT_ROOT
 
 if TYPE_CHECKING:
@@ -140,23 +141,13 @@ def _stable_port(kept: Path, *, in_use: bool) -> int:
         port = int(kept.read_text())
     except (OSError, ValueError):
         port = 0
-    if not (port and (in_use or _is_free(port))):
+    if not (port and (in_use or is_free(port))):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(str(port))
     return port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _link_config(place: AirflowPlace) -> None:

@@ -307,17 +307,39 @@ def test_a_record_without_id_is_set_aside_once_however_often_it_comes(sync):
     assert mine.store["quarantine"].count_documents({}) == first
 
 
-def test_two_records_with_one_id_keep_one_and_set_the_other_aside(sync, partners):
-    partners.admin(
-        "codebridge",
-        "POST",
-        "faults",
-        json=[{"path_regex": "/enrollments", "kind": "duplicate_ids", "times": 1}],
-    )
+def serve_a_twin(mine, partners, **changes):
+    """Let the partner serve its first assignment once more, at the list's end, with other content."""
+    name = mine.npo.connector
+    first = next(iter(mine.context().connector.pages("assignments", Window()))).records[0]
+    twin = first | changes
+    path = {"codebridge": "/enrollments", "mentornet": "list_matches"}[name]
+    fault = {"path_regex": path, "kind": "bad_record", "record": twin, "position": 10_000}
+    partners.admin(name, "POST", "faults", json=[fault])
+    return first, twin
+
+
+def test_the_same_record_twice_is_one_record(sync, partners):
     mine = sync("codebridge")
+    serve_a_twin(mine, partners)
     mine.run()
     truth = partners.admin("codebridge", "GET", "truth").json()
     assert external_ids(mine.events(), "assignment") == sorted(truth["assignments"])
+    assert mine.store["quarantine"].count_documents({}) == 0
+
+
+def test_two_records_with_one_id_keep_the_first_and_set_the_other_aside(sync, partners):
+    mine = sync("codebridge")
+    first, twin = serve_a_twin(mine, partners, role="somebody else")
+
+    mine.run()
+
+    truth = partners.admin("codebridge", "GET", "truth").json()
+    assert external_ids(mine.events(), "assignment") == sorted(truth["assignments"])
+    kept = mine.store["npo_raw"].find_one({"resource": "assignments", "external_id": first["sourcedId"]})
+    assert orjson.loads(kept["payload"]) == first
+    (aside,) = mine.store["quarantine"].find()
+    assert [reason["code"] for reason in aside["reasons"]] == ["duplicate_id"]
+    assert orjson.loads(aside["payload"]) == twin
 
 
 def test_a_record_that_is_mended_leaves_quarantine(sync, partners):
@@ -564,15 +586,15 @@ def test_one_record_with_an_unmapped_status_does_not_stop_the_integration(sync, 
 
 def test_an_ambiguous_twin_stays_in_quarantine_though_the_first_went_through(sync, partners):
     mine = sync("mentornet")
-    partners.admin(
-        "mentornet",
-        "POST",
-        "faults",
-        json=[{"path_regex": "list_matches", "kind": "duplicate_ids", "times": 1}],
-    )
+    first, _ = serve_a_twin(mine, partners, progress="1 %")
     mine.run()
-    twins = list(mine.store["quarantine"].find({"reasons.code": "duplicate_id"}))
-    assert all(twin["state"] == "open" for twin in twins)
+    (twin,) = mine.store["quarantine"].find({"reasons.code": "duplicate_id"})
+    assert twin["state"] == "open"
+    went_through = mine.store["npo_raw"].find_one(
+        {"resource": "assignments", "external_id": twin["external_id"]}
+    )
+    assert went_through["state"] == "transformed"
+    assert orjson.loads(went_through["payload"]) == first
 
 
 def test_what_a_person_discarded_stays_discarded(sync):
