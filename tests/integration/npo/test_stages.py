@@ -657,9 +657,9 @@ def test_a_refused_list_of_offerings_does_not_hold_up_the_assignments(sync, part
 def test_a_record_that_turns_unreadable_is_not_taken_for_withdrawn(sync, partners):
     mine = sync("mentornet")
     mine.run()
-    stored = mine.store["npo_raw"].find_one({"resource": "assignments", "state": "transformed"})
+    stored = mine.store["npo_raw"].find_one({"resource": "offerings", "state": "transformed"})
     unreadable = orjson.loads(stored["payload"]) | {"notes": "x" * 2**20}  # too large to be landed
-    partners.admin("mentornet", "POST", "records", json={"resource": "assignments", "record": unreadable})
+    partners.admin("mentornet", "POST", "records", json={"resource": "offerings", "record": unreadable})
 
     mine.run()
 
