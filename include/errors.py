@@ -53,6 +53,18 @@ class RateLimitedError(TransientError):
         self.retry_after = retry_after
 
 
+class NotYetError(TransientError):
+    """What this needs is not there yet (a file's predecessor, a service that is down): wait, use up no try.
+
+    Args:
+        retry_after: Seconds until looking again makes sense.
+    """
+
+    def __init__(self, message: str, *, retry_after: float, subject: str = "", stage: str = "") -> None:
+        super().__init__(message, subject=subject, stage=stage)
+        self.retry_after = retry_after
+
+
 class ConfigurationError(IntegrationError):
     """Set-up is wrong (credential refused, unknown path, bad manifest): do not retry, alert the owner.
 

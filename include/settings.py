@@ -50,6 +50,46 @@ class Settings(BaseSettings):
     sftp_port: int = 22
     sftp_user: str = "esr"
     sftp_password: SecretStr | None = None
+    sftp_host_key: str | None = Field(
+        default=None,
+        description="The SFTP server's public key (``ssh-ed25519 AAAA...``); no other is trusted.",
+    )
+
+    esr_inbound_folder: str = Field(default="inbound", description="Where ESR puts its files, on SFTP.")
+    esr_settle_seconds: float = Field(
+        default=30, ge=0, description="Between two looks at a file that may still be on its way."
+    )
+    esr_predecessor_wait: float = Field(
+        default=7200,
+        ge=0,
+        description="Seconds a file waits for the one before it in its deanery's sequence.",
+    )
+    esr_max_file_bytes: int = Field(default=2 * 2**30, description="A larger file is rejected.")
+    esr_max_line_bytes: int = Field(default=64 * 1024, description="A longer line is set aside.")
+    esr_chunk_bytes: int = Field(default=4 * 2**20, ge=1024, description="Read and committed at once.")
+    esr_max_quarantined: int = Field(
+        default=10_000, description="Bad lines of one file kept one by one; more are counted."
+    )
+    esr_person_retry_hours: float = Field(
+        default=24, description="Until a person TCS did not know is looked up again."
+    )
+
+    tcs_url: str = Field(default="http://127.0.0.1:8093", description="Base URL of TCS, without /api.")
+    tcs_token_url: str = Field(
+        default="http://127.0.0.1:8093/oauth/token", description="OIDC token endpoint for TCS."
+    )
+    tcs_client_id: str = "spotlight"
+    tcs_client_secret: SecretStr | None = None
+    tcs_timeout: float = Field(default=30, description="Seconds for one call to TCS.")
+    tcs_concurrency: int = Field(default=16, ge=1, description="Calls to TCS under way at once, a process.")
+    tcs_ids_a_call: int = Field(default=200, ge=1, description="Numbers or ids in one bulk lookup.")
+    tcs_breaker_failures: int = Field(
+        default=5, ge=1, description="Failed calls in a row until TCS is left alone for a while."
+    )
+    tcs_breaker_seconds: float = Field(default=30, description="How long it is left alone.")
+    tcs_lease_seconds: float = Field(
+        default=120, description="Until what a killed process was telling TCS is checked by another."
+    )
 
     batch_size: int = Field(default=5_000, ge=1, description="Records in one store transaction.")
     max_page_bytes: int = Field(default=32 * 2**20, description="A larger partner answer is refused.")

@@ -43,7 +43,17 @@ class IntegrationStore:
         quarantine: records set aside, with reasons and evidence.
         outbox: events committed with the entities they tell of, until SNS has them.
         npo_run: what each stage of each run did (counts only).
-        npo_fence: one counter an NPO; every commit for that NPO moves it.
+        fence: one counter an owner; every commit for that owner moves it.
+        esr_file: the file ledger, one document a version of a file.
+        esr_sighting: what the last look at the SFTP server saw of a file that may still be on its way.
+        esr_record: split records, one document a (file, chunk, record type).
+        esr_position: the current position, POS and POR together, with its post in TCS.
+        esr_person: what is known of a person, by record type, and what TCS was told of it.
+        esr_call: calls to TCS that must happen exactly once, committed with what they tell of.
+        esr_receipt: receipts (RTC) prepared for files that came in.
+        esr_lease: who is telling TCS, one document a deanery.
+
+    An owner is whose data it is: an ``npo_id``, or ``esr/<deanery>``.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -109,7 +119,7 @@ class IntegrationStore:
             IntegrationError: As ``store_errors`` says.
         """
         with store_errors(npo_id):
-            found = self["npo_fence"].find_one({"_id": npo_id})
+            found = self["fence"].find_one({"_id": npo_id})
         return int(found["value"]) if found else 0
 
     def commit(self, npo_id: str, seen: int, write: Write) -> int:
@@ -129,7 +139,7 @@ class IntegrationStore:
 
         def body(session: ClientSession) -> int:
             try:
-                moved = self["npo_fence"].update_one(
+                moved = self["fence"].update_one(
                     {"_id": npo_id, "value": seen} if seen else {"_id": npo_id, "value": {"$exists": False}},
                     {"$set": {"value": seen + 1}},
                     upsert=not seen,
@@ -314,5 +324,33 @@ _INDEXES: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...] = (
     ),
     ("outbox", ("npo_id",), {"name": "refused", "partialFilterExpression": {"refused": {"$exists": True}}}),
     ("npo_run", ("npo_id", "started_at"), {"name": "by_npo"}),
-    ("npo_fence", (), {}),
+    ("fence", (), {}),
+    ("esr_file", ("deanery", "order"), {"name": "by_deanery"}),
+    ("esr_file", ("sha256",), {"name": "by_content"}),
+    ("esr_file", ("name", "version"), {"name": "by_name"}),
+    ("esr_sighting", (), {}),
+    ("esr_record", ("file_id", "chunk"), {"name": "by_file"}),
+    (
+        "esr_position",
+        ("deanery", "_id"),
+        {"name": "waiting", "partialFilterExpression": {"pending": True}},
+    ),
+    (
+        "esr_position",
+        ("deanery", "_id"),
+        {"name": "unmatched", "partialFilterExpression": {"unmatched": True}},
+    ),
+    (
+        "esr_person",
+        ("deanery", "not_before", "_id"),
+        {"name": "waiting", "partialFilterExpression": {"pending": True}},
+    ),
+    (
+        "esr_call",
+        ("owner", "order", "_id"),
+        {"name": "pending", "partialFilterExpression": {"pending": True}},
+    ),
+    ("esr_call", ("owner",), {"name": "refused", "partialFilterExpression": {"refused": {"$exists": True}}}),
+    ("esr_receipt", ("state", "deanery"), {"name": "by_state"}),
+    ("esr_lease", (), {}),
 )
