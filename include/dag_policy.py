@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXTRACT_POOL = "npo_extract"
 STORE_POOL = "integration_store"
+ESR_POOL = "esr_exchange"
 
 RATE_LIMIT_WAIT = timedelta(minutes=15)
 LONGEST_WAIT = timedelta(hours=6)

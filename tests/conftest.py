@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from pymongo.database import Database
 
     from include.sandbox.stack.stack import LocalStack
+    from include.sandbox.tcs.process import TcsSandbox
 
 HOME = PROJECT_ROOT / ".local" / "test"
-NEEDS_SERVERS = {"stack", "settings", "mongo", "s3", "registry_dsn", "partners", "fresh_stack"}
+NEEDS_SERVERS = {"stack", "settings", "mongo", "s3", "registry_dsn", "partners", "tcs_sandbox", "fresh_stack"}
 PARTNERS = ("hopeworks", "codebridge", "mentornet")
 
 
@@ -167,6 +168,23 @@ def partners(stack: LocalStack) -> Iterator[Partners]:
         partners.reset()
         yield partners
         partners.reset()
+
+
+@pytest.fixture
+def tcs_sandbox(stack: LocalStack) -> Iterator[TcsSandbox]:
+    """The stand-in for TCS, knowing only its seeded world at the start of each test."""
+    from include.sandbox.tcs.process import TcsSandbox
+
+    env = stack.env()
+    sandbox = TcsSandbox(
+        env["SPOTLIGHT_TCS_URL"], env["SPOTLIGHT_SANDBOX_ADMIN_TOKEN"], env["SPOTLIGHT_TCS_CLIENT_SECRET"]
+    )
+    # What it is told is one for all: tests of two workers take turns.
+    with locked(HOME / "tcs.lock", timeout=300):
+        sandbox.reset()
+        yield sandbox
+        sandbox.reset()
+    sandbox.close()
 
 
 def s3_client(settings: Settings) -> S3Client:

@@ -23,7 +23,7 @@ Name = Annotated[str, typer.Option(help="Name of the queues; one name sees each 
 def prepare(
     as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
 ) -> None:
-    """Create the topics and the platform's queues where they are missing."""
+    """Create the topics and our consumers' queues where they are missing."""
     from include.events.topics import ensure_topics
 
     use_local_stack()
@@ -33,12 +33,12 @@ def prepare(
 
 @app.command()
 def release(
-    npo: Annotated[str, typer.Option(help="Whose events: the npo_id.")],
+    owner: Annotated[str, typer.Option(help="Whose events: an npo_id, or esr/<deanery>.")],
     as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
 ) -> None:
     """Let events that were set aside wait again, once what spoilt them is mended.
 
-    They broke their schema or were refused by SNS. The NPO's next run checks and sends them.
+    They broke their schema or were refused by SNS. The owner's next run checks and sends them.
     """
     from include.storage import outbox
     from include.storage.mongo import IntegrationStore, store_errors
@@ -46,11 +46,11 @@ def release(
     use_local_stack()
     store = IntegrationStore(get_settings())
     try:
-        with store_errors(npo):
-            released = outbox.release(store, npo)
+        with store_errors(owner):
+            released = outbox.release(store, owner)
     finally:
         store.close()
-    emit({"npo": npo, "released": released}, f"{released} events of {npo} wait again")
+    emit({"owner": owner, "released": released}, f"{released} events of {owner} wait again")
 
 
 @app.command()
@@ -66,9 +66,10 @@ def tail(
     affected.
     """
     from include.events.consumer import Consumer
+    from include.events.publisher import TOPIC_OF
 
     use_local_stack()
-    consumer = Consumer(get_settings(), name=name)
+    consumer = Consumer(get_settings(), name, tuple(dict.fromkeys(TOPIC_OF.values())))
     if not output.as_json:
         typer.echo(f"listening on {', '.join(consumer.queue_names)}", err=True)
     give_up = time.monotonic() + seconds
@@ -82,7 +83,22 @@ def tail(
 
 def _line(event: dict[str, Any]) -> str:
     """Return one readable line: when, what, which entity and version, and its status."""
-    data = event.get("data", {})
+    told = _told(event.get("data", {}))
+    if "dataref" in event:
+        told.append(f"data at {event['dataref']}")
+    kind = event["type"].removeprefix("org.spotlight.").removesuffix(".v1")
+    whose = event.get("npoid") or event["deanery"]
+    return (
+        f"{event['recordedtime']}  {whose:<14} {kind:<28} {event['subject']} "
+        f"v{int(event['sequence'])}  {', '.join(told)}"
+    ).rstrip()
+
+
+def _told(data: dict[str, Any]) -> list[str]:
+    """Return the few words that matter of an event's data."""
+    if position := data.get("position"):
+        post = f"post {position['post_id']}" if position["post_id"] is not None else ""
+        return [word for word in (position["match_status"], post, position["deleted"] and "deleted") if word]
     entity = data.get("offering") or data.get("assignment") or {}
     told = [str(entity["status"])] if "status" in entity else []
     percent = entity.get("progress", {}).get("percent")
@@ -90,10 +106,4 @@ def _line(event: dict[str, Any]) -> str:
         told.append(f"{percent:.0f} %")
     if data.get("correction"):
         told.append("correction")
-    if "dataref" in event:
-        told.append(f"data at {event['dataref']}")
-    kind = event["type"].removeprefix("org.spotlight.").removesuffix(".v1")
-    return (
-        f"{event['recordedtime']}  {event['npoid']:<14} {kind:<28} {event['subject']} "
-        f"v{int(event['sequence'])}  {', '.join(told)}"
-    ).rstrip()
+    return told

@@ -15,8 +15,9 @@ from include.cli.output import AsJson, emit, output
 from include.errors import ConfigurationError
 
 PREFIX = "npo__"
+ESR_INBOUND = "esr_inbound"
 
-DagId = Annotated[str, typer.Argument(help="The DAG, such as npo__hopeworks.")]
+DagId = Annotated[str, typer.Argument(help="The DAG: npo__<npo_id> or esr_inbound.")]
 Day = Annotated[
     datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="Backfill this one day (UTC).")
 ]
@@ -42,19 +43,43 @@ def command(
     """Run a DAG's stages in this process, in order, for debugging.
 
     Without dates it reads on from the checkpoint, like a scheduled run; with dates it reads exactly
-    that interval, like a backfill, and leaves the checkpoint where it is. It changes the same store and
-    publishes the same events as a run by the scheduler would.
+    that interval, like a backfill, and leaves the checkpoint where it is (esr_inbound replays the files
+    of those days). It changes the same store and publishes the same events as a run by the scheduler would.
     """
-    from include.npo.run import STAGES, run_stage
-
-    if not dag_id.startswith(PREFIX):
+    if dag_id != ESR_INBOUND and not dag_id.startswith(PREFIX):
         raise ConfigurationError(
-            f"no DAG {dag_id!r} that can be run here; one of an NPO is named {PREFIX}<npo_id>, and "
-            "'spotlight npo list' names them"
+            f"no DAG {dag_id!r} that can be run here; there are {ESR_INBOUND} and, for each NPO, "
+            f"{PREFIX}<npo_id>: 'spotlight npo list' names them"
         )
     interval = interval_of(date, start, end)
     use_local_stack()
-    npo_id, run_id = dag_id.removeprefix(PREFIX), f"cli__{datetime.now(tz=UTC).isoformat()}"
+    run_id = f"cli__{datetime.now(tz=UTC).isoformat()}"
+    if dag_id == ESR_INBOUND:
+        _run_esr(run_id, interval)
+    else:
+        _run_npo(dag_id, run_id, interval)
+
+
+def _run_esr(run_id: str, interval: tuple[datetime, datetime] | None) -> None:
+    from include.esr.inline import run_inbound
+
+    with redirect_stdout(sys.stderr):
+        report = run_inbound(run_id, interval, _tell)
+    told = [f"{subject}: {_counted(counts)}" for subject, counts in report.done.items()]
+    told += [f"{subject} waits: {why}" for subject, why in report.waiting.items()]
+    told += [f"{subject} failed: {why}" for subject, why in report.failed.items()]
+    emit(
+        {"dag_id": ESR_INBOUND, "run_id": run_id, **report.to_dict()},
+        "\n".join(told) or f"{ESR_INBOUND}: no new file and nothing pending",
+    )
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def _run_npo(dag_id: str, run_id: str, interval: tuple[datetime, datetime] | None) -> None:
+    from include.npo.run import STAGES, run_stage
+
+    npo_id = dag_id.removeprefix(PREFIX)
     ref: dict[str, Any] | None = None
     done: list[dict[str, Any]] = []
     for stage in STAGES:
@@ -110,5 +135,8 @@ def _tell(line: str) -> None:
 def _summary(dag_id: str, counts: dict[str, int]) -> str:
     if not counts:
         return f"{dag_id}: nothing new upstream and nothing pending"
-    told = (f"{name} {number}" for name, number in sorted(counts.items()) if number)
-    return f"{dag_id}: " + ", ".join(told)
+    return f"{dag_id}: {_counted(counts)}"
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in sorted(counts.items()) if number) or "no change"

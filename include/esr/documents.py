@@ -32,8 +32,9 @@ class FileState(StrEnum):
 DONE = frozenset({FileState.PUBLISHED, FileState.REJECTED})
 """States in which nothing is left to do for a file."""
 
-APPLIED = frozenset({FileState.SAVED, FileState.RECONCILED, FileState.PUBLISHED, FileState.REJECTED})
-"""States in which the next file of the deanery may be applied."""
+APPLIED = frozenset({FileState.RECONCILED, FileState.PUBLISHED, FileState.REJECTED})
+"""States in which the next file of the deanery may be applied: reconciling one and saving the next at
+once would make each plan anew for every commit of the other."""
 
 
 class MatchStatus(StrEnum):

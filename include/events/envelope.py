@@ -16,6 +16,10 @@ OFFERING_CREATED = "org.spotlight.offering.created.v1"
 OFFERING_UPDATED = "org.spotlight.offering.updated.v1"
 OFFERING_WITHDRAWN = "org.spotlight.offering.withdrawn.v1"
 ASSIGNMENT_UPDATED = "org.spotlight.candidateassignment.updated.v1"
+POSITION_RECONCILED = "org.spotlight.esr.position.reconciled.v1"
+
+
+_ESR = "esr/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class Event:
     """One event before it is written. Attributes hold ids and times only, never personal data.
 
     Attributes:
+        owner: Whose data it tells of: an ``npo_id``, or ``esr/<deanery>``.
         time: When it happened at the partner, as far as known.
         recorded_at: When we committed it.
         sequence: Version of the entity; rises by one with every event of that entity.
@@ -31,7 +36,7 @@ class Event:
 
     id: str
     type: str
-    npo_id: str
+    owner: str
     subject: str
     time: datetime
     recorded_at: datetime
@@ -48,7 +53,7 @@ class Event:
         body: dict[str, Any] = {
             "specversion": "1.0",
             "id": self.id,
-            "source": f"/npo-integration/{self.npo_id}",
+            "source": _source(self.owner),
             "type": self.type,
             "subject": self.subject,
             "time": self.time,
@@ -60,8 +65,7 @@ class Event:
             "correlationid": self.correlation_id,
             "causationid": self.causation_id,
             "recordedtime": self.recorded_at,
-            "npoid": self.npo_id,
-        }
+        } | _whose(self.owner)
         if self.trace_parent:
             body["traceparent"] = self.trace_parent
         if self.data_ref:
@@ -69,3 +73,16 @@ class Event:
         else:
             body["data"] = self.data
         return orjson.dumps(body, option=orjson.OPT_UTC_Z)
+
+
+def _source(owner: str) -> str:
+    if owner.startswith(_ESR):
+        return f"/esr-exchange/{owner.removeprefix(_ESR)}"
+    return f"/npo-integration/{owner}"
+
+
+def _whose(owner: str) -> dict[str, str]:
+    """Return the extension attribute that names the NPO or the deanery."""
+    if owner.startswith(_ESR):
+        return {"deanery": owner.removeprefix(_ESR)}
+    return {"npoid": owner}

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 from include.aws import error_code, needs_a_person
 from include.errors import ConfigurationError, TransientError
 from include.events import envelope
-from include.events.topics import ASSIGNMENT_UPDATES, OFFERING_EVENTS, connect, topic_arns
+from include.events.topics import (
+    ASSIGNMENT_UPDATES,
+    OFFERING_EVENTS,
+    POSITION_RECONCILED,
+    connect,
+    topic_arns,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +35,7 @@ TOPIC_OF = {
     envelope.OFFERING_UPDATED: OFFERING_EVENTS,
     envelope.OFFERING_WITHDRAWN: OFFERING_EVENTS,
     envelope.ASSIGNMENT_UPDATED: ASSIGNMENT_UPDATES,
+    envelope.POSITION_RECONCILED: POSITION_RECONCILED,
 }
 
 

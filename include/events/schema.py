@@ -21,7 +21,10 @@ _RECORD = {
     envelope.OFFERING_WITHDRAWN: ("offering", "offerings"),
     envelope.ASSIGNMENT_UPDATED: ("assignment", "assignments"),
 }
-EVENT_TYPES = tuple(_RECORD)
+CANONICAL_TYPES = tuple(_RECORD)
+"""Whose data is a canonical record: their schema is made from it."""
+
+EVENT_TYPES = (*CANONICAL_TYPES, envelope.POSITION_RECONCILED)
 
 
 def problem(event_type: str, data: Any) -> str | None:
@@ -39,7 +42,7 @@ def _validator(event_type: str) -> Validator:
     import jsonschema_rs
 
     path = SCHEMAS / f"{event_type}.json"
-    if event_type not in _RECORD or not path.is_file():
+    if event_type not in EVENT_TYPES or not path.is_file():
         raise FatalError(f"there is no schema for events of type {event_type}; add {path.name} to schemas/")
     return jsonschema_rs.validator_for(json.loads(path.read_text("utf-8")))
 

@@ -20,9 +20,21 @@ if TYPE_CHECKING:
 OFFERING_EVENTS = "offering-events"
 ASSIGNMENT_UPDATES = "candidate-assignment-updates"
 ENROLMENT_OUTCOMES = "enrolment-outcomes"
-TOPICS = (OFFERING_EVENTS, ASSIGNMENT_UPDATES, ENROLMENT_OUTCOMES)
+POSITION_RECONCILED = "position-reconciled"
 
 PLATFORM_CONSUMER = "platform"
+APP_RECORDS_CONSUMER = "app-records"
+NOTIFICATIONS_CONSUMER = "notifications"
+CONSUMERS = {
+    OFFERING_EVENTS: (PLATFORM_CONSUMER,),
+    ASSIGNMENT_UPDATES: (PLATFORM_CONSUMER,),
+    ENROLMENT_OUTCOMES: (PLATFORM_CONSUMER,),
+    POSITION_RECONCILED: (APP_RECORDS_CONSUMER, NOTIFICATIONS_CONSUMER),
+}
+"""Who has a queue on which topic from the start."""
+
+TOPICS = tuple(CONSUMERS)
+
 MAX_RECEIVES = 5
 VISIBILITY_SECONDS = 60
 RETENTION_SECONDS = 14 * 24 * 3600
@@ -98,7 +110,7 @@ def stream_errors(doing: str) -> AbstractContextManager[None]:
 
 
 def ensure_topics(settings: Settings) -> dict[str, str]:
-    """Create the topics and the platform's queues where they are missing; return topic ARNs.
+    """Create the topics and our consumers' queues where they are missing; return topic ARNs.
 
     Raises:
         ConfigurationError: The key or a right is missing.
@@ -108,7 +120,8 @@ def ensure_topics(settings: Settings) -> dict[str, str]:
     with stream_errors("creating topics"):
         arns = {topic: _create_topic(clients, topic_name(settings, topic)) for topic in TOPICS}
     for topic, arn in arns.items():
-        subscribe(clients, settings, consumer=PLATFORM_CONSUMER, topic=topic, topic_arn=arn)
+        for consumer in CONSUMERS[topic]:
+            subscribe(clients, settings, consumer=consumer, topic=topic, topic_arn=arn)
     return arns
 
 

@@ -172,7 +172,7 @@ def to_event(
     return envelope.Event(
         id=event_id(npo_id, resource, record.external_id, version, entity.content_hash),
         type=event_type(resource, before, entity),
-        npo_id=npo_id,
+        owner=npo_id,
         subject=f"{noun}/{entity.id}",
         time=entity.source.get("external_updated_at") or record.fetched_at,
         recorded_at=recorded_at,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import sys
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from include.connectors.protocol import Window
-from include.errors import ConfigurationError, FatalError, IntegrationError, TransientError
+from include.errors import ConfigurationError, IntegrationError
+from include.failures import located
 from include.npo.context import RunContext, RunRef, settle_memory, utc_now
 from include.registry.models import Credential, NpoStatus
 from include.settings import get_settings
@@ -62,7 +62,7 @@ def run_stage(  # noqa: PLR0913 - the names Airflow's context gives
     """
     settings = settings or get_settings()
     tell = progress or (lambda line: log.info("%s/%s: %s", npo_id, stage, line))
-    with _located(npo_id, stage):
+    with located(npo_id, stage):
         window = Window(*data_interval) if backfill and data_interval else None
         reads_partner = stage == "extract"
         with open_context(
@@ -76,45 +76,6 @@ def run_stage(  # noqa: PLR0913 - the names Airflow's context gives
                 result = work(ctx, given)
             record_stage(ctx, stage, result, started=started)
     return result.to_dict() if result else None
-
-
-@contextmanager
-def _located(npo_id: str, stage: str) -> Iterator[None]:
-    """Fill in what failed where; let no text of a driver's error through: it can quote whole documents."""
-    try:
-        yield
-    except IntegrationError as error:
-        cause = error.__cause__
-        raise error.located(subject=npo_id, stage=stage) from None if _driver_failure(cause) else cause
-    except Exception as error:
-        failure = _driver_failure(error)
-        if failure is None:
-            raise
-        raise failure.located(subject=npo_id, stage=stage) from None
-
-
-def _driver_failure(error: Any) -> IntegrationError | None:
-    """Return what may be told of an error of pymongo, bson or botocore; ``None`` when it is not theirs."""
-    if _is_a(error, "pymongo.errors", "PyMongoError"):
-        code = f" {error.code}" if getattr(error, "code", None) else ""
-        return TransientError(
-            f"the integration store failed ({type(error).__name__}{code}); it is tried again"
-        )
-    if _is_a(error, "bson.errors", "BSONError"):
-        return FatalError(f"a document cannot be stored as it is ({type(error).__name__})")
-    if _is_a(error, "botocore.exceptions", "ClientError"):
-        told = str(error.response.get("Error", {}).get("Code", "no code"))
-        return TransientError(
-            f"an AWS service refused a call ({type(error).__name__} {told}); it is tried again"
-        )
-    if _is_a(error, "botocore.exceptions", "BotoCoreError"):
-        return TransientError(f"an AWS service cannot be used ({type(error).__name__}); it is tried again")
-    return None
-
-
-def _is_a(error: Any, module: str, name: str) -> bool:
-    # Whoever raised it has imported the module; importing it here would cost every other failure seconds.
-    return module in sys.modules and isinstance(error, getattr(sys.modules[module], name))
 
 
 @contextmanager

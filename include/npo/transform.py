@@ -180,7 +180,7 @@ def _outbox_entry(
 
 def _by_reference(ctx: RunContext, event: Event) -> Event:
     """Put data too large to travel into S3 under the event's id, before the event is committed."""
-    key = f"events/{event.npo_id}/{event.id}.json.gz"
+    key = f"events/{event.owner}/{event.id}.json.gz"
     ctx.landing.put(key, orjson.dumps(event.data, option=orjson.OPT_UTC_Z), compress=True)
     return replace(event, data_ref=f"s3://{ctx.settings.landing_bucket}/{key}")
 

@@ -30,7 +30,7 @@ class Quarantined:
         raw_ref: ``<object key>#<position>`` of the landed page it came from.
     """
 
-    npo_id: str
+    owner: str
     resource: str
     external_id: str | None
     stage: str
@@ -41,12 +41,12 @@ class Quarantined:
     @property
     def key(self) -> str:
         """Return the document key: the same bad content is set aside once, however often it comes."""
-        return quarantine_key(self.npo_id, self.resource, self.external_id, self.payload)
+        return quarantine_key(self.owner, self.resource, self.external_id, self.payload)
 
 
-def quarantine_key(npo_id: str, resource: str, external_id: str | None, payload: str) -> str:
+def quarantine_key(owner: str, resource: str, external_id: str | None, payload: str) -> str:
     """Return the key under which a record is set aside, if it is."""
-    return f"{npo_id}|{resource}|{content_hash([external_id, payload])}"
+    return f"{owner}|{resource}|{content_hash([external_id, payload])}"
 
 
 def set_aside(
@@ -87,7 +87,7 @@ def _verdict(record: Quarantined, at: datetime) -> dict[str, Any]:
 
 def _evidence(record: Quarantined, at: datetime) -> dict[str, Any]:
     return {
-        "npo_id": record.npo_id,
+        "owner": record.owner,
         "resource": record.resource,
         "external_id": record.external_id,
         # A record too large for the store is in the landing zone, where raw_ref says.
@@ -100,7 +100,7 @@ def _evidence(record: Quarantined, at: datetime) -> dict[str, Any]:
 def release(
     store: IntegrationStore,
     session: ClientSession,
-    npo_id: str,
+    owner: str,
     resource: str,
     *,
     landed: Mapping[str, datetime],
@@ -111,14 +111,14 @@ def release(
     Args:
         store: The store.
         session: Of the transaction in which the records go through.
-        npo_id: Whose entries.
+        owner: Whose entries: an ``npo_id``, or ``esr/<deanery>``.
         resource: Of which resource.
         landed: When the version that went through was landed, by external id. An entry that landing made
             at that time or later is of another version and stays.
         at: Now.
     """
     query = {
-        "npo_id": npo_id,
+        "owner": owner,
         "state": QuarantineState.OPEN.value,
         "resource": resource,
         "external_id": {"$in": list(landed)},
@@ -137,9 +137,9 @@ def release(
         )
 
 
-def open_count(store: IntegrationStore, npo_id: str, resource: str | None = None) -> int:
-    """Return how many records of an NPO wait in quarantine."""
-    query: dict[str, Any] = {"npo_id": npo_id, "state": QuarantineState.OPEN.value}
+def open_count(store: IntegrationStore, owner: str, resource: str | None = None) -> int:
+    """Return how many records of an owner wait in quarantine."""
+    query: dict[str, Any] = {"owner": owner, "state": QuarantineState.OPEN.value}
     if resource is not None:
         query["resource"] = resource
     return store["quarantine"].count_documents(query)

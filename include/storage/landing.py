@@ -2,6 +2,7 @@
 
 Layout: ``npo/<npo_id>/<resource>/<YYYY-MM-DD>/<run>/<attempt>/page-000001.gz`` and, written last,
 ``.../manifest.json``. An attempt without manifest never finished; nothing reads it.
+Files of the ESR exchange: ``esr/inbound/<deanery>/<YYYY-MM-DD>/<name>/<content>.gz``.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from contextlib import suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from io import BufferedReader
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
 from include.aws import aws_errors, error_code
-from include.errors import FatalError
+from include.errors import FatalError, IntegrationError, TransientError
+from include.storage.gzip_streams import BLOCK, Compressed, decompressing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from include.connectors.protocol import Window
     from include.settings import Settings
 
+PART_BYTES = 8 * 2**20  # of a file in parts; what is in memory of it
 GZIP_LEVEL = 1  # three times the speed of the default for a tenth more bytes
 NO_LOCATION = "us-east-1"  # CreateBucket takes every region as LocationConstraint but this one
 _UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
@@ -164,6 +168,50 @@ class LandingZone:
         with self._errors(f"writing {key}"):
             self.client.put_object(Bucket=self._settings.landing_bucket, Key=key, Body=data)
 
+    def put_file(self, key: str, plain: BinaryIO) -> None:
+        """Write an open file, from where it stands, as one gzip object, in parts; memory stays flat.
+
+        The object is there whole or not at all, and the same file gives the same bytes.
+
+        Args:
+            key: Of the object; it ends in ``.gz``.
+            plain: The file.
+
+        Raises:
+            TransientError: S3 did not take it after its own retries.
+            ConfigurationError: The bucket, the key or a right is missing.
+        """
+        from boto3.s3.transfer import TransferConfig
+
+        parts = TransferConfig(
+            multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, use_threads=False
+        )
+        with self._errors(f"writing {key}"):
+            body = BufferedReader(Compressed(plain, GZIP_LEVEL), BLOCK)
+            self.client.upload_fileobj(body, self._settings.landing_bucket, key, Config=parts)
+
+    @contextmanager
+    def open(self, key: str, *, skip: int = 0) -> Iterator[BinaryIO]:
+        """Give what is in a gzip object as a stream; memory stays flat.
+
+        Args:
+            key: Of the object.
+            skip: Bytes, decompressed, to leave out at the start; they are read past.
+
+        Raises:
+            IntegrationError: As ``get`` says; reads of the stream raise the same.
+        """
+        with self._errors(f"reading {key}"):
+            try:
+                body = self.client.get_object(Bucket=self._settings.landing_bucket, Key=key)["Body"]
+            except self.client.exceptions.NoSuchKey as error:
+                raise _touched(key, "gone") from error
+        with (
+            closing(body),
+            decompressing(body, lambda error: _unreadable(key, error), skip=skip) as stream,
+        ):
+            yield stream
+
     def get(self, key: str) -> bytes:
         """Return one object's bytes, decompressed if its key ends in ``.gz``.
 
@@ -256,6 +304,12 @@ def _day_inside(prefix: str, window: Window) -> bool:
 
 def _touched(key: str, state: str) -> FatalError:
     return FatalError(f"landing zone: {key} is {state}; restore it, or clear the run from extract on")
+
+
+def _unreadable(key: str, error: Exception) -> IntegrationError:
+    if isinstance(error, (EOFError, zlib.error)):
+        return _touched(key, "damaged")
+    return TransientError(f"landing zone: {type(error).__name__} while reading {key}; it is tried again")
 
 
 def prefix(npo_id: str, resource: str, day: str, run_id: str, attempt: str) -> str:

@@ -29,7 +29,7 @@ _NEED_A_PERSON = frozenset({13, 18, 8000})  # Unauthorized, AuthenticationFailed
 
 
 class FenceMovedError(IntegrationError):
-    """Another run committed for the same NPO since this one looked: look again and plan anew."""
+    """Another run committed for the same owner since this one looked: look again and plan anew."""
 
 
 class IntegrationStore:
@@ -99,6 +99,8 @@ class IntegrationStore:
 
         with store_errors():
             existing = set(self.database.list_collection_names())
+            for name in existing & {"quarantine", "outbox"}:
+                self._name_owners(name)
             for name, keys, options in _INDEXES:
                 if name not in existing:
                     self._create_collection(name)
@@ -106,27 +108,37 @@ class IntegrationStore:
                 if keys:
                     self[name].create_indexes([IndexModel([(key, ASCENDING) for key in keys], **options)])
 
+    def _name_owners(self, name: str) -> None:
+        """Bring a collection along from before ESR, when every owner was an NPO and called so."""
+        old = [
+            index for index, about in self[name].index_information().items() if about["key"][0][0] == "npo_id"
+        ]
+        if old:
+            self[name].update_many({"npo_id": {"$exists": True}}, {"$rename": {"npo_id": "owner"}})
+        for index in old:
+            self[name].drop_index(index)
+
     def _create_collection(self, name: str) -> None:
         from pymongo.errors import CollectionInvalid
 
         with suppress(CollectionInvalid):  # another process was faster
             self.database.create_collection(name)
 
-    def fence(self, npo_id: str) -> int:
-        """Return the NPO's commit counter; read it before planning a commit.
+    def fence(self, owner: str) -> int:
+        """Return the owner's commit counter; read it before planning a commit.
 
         Raises:
             IntegrationError: As ``store_errors`` says.
         """
-        with store_errors(npo_id):
-            found = self["fence"].find_one({"_id": npo_id})
+        with store_errors(owner):
+            found = self["fence"].find_one({"_id": owner})
         return int(found["value"]) if found else 0
 
-    def commit(self, npo_id: str, seen: int, write: Write) -> int:
+    def commit(self, owner: str, seen: int, write: Write) -> int:
         """Run ``write(session, order)`` in one transaction if nobody committed since ``seen``.
 
         Whatever was read after ``fence`` gave ``seen`` is still true when the transaction commits, so
-        two runs of one NPO, or one run twice, cannot both apply the same plan.
+        two runs for one owner, or one run twice, cannot both apply the same plan.
 
         Returns:
             The new counter, which is also the ``order`` that ``write`` was given.
@@ -140,23 +152,23 @@ class IntegrationStore:
         def body(session: ClientSession) -> int:
             try:
                 moved = self["fence"].update_one(
-                    {"_id": npo_id, "value": seen} if seen else {"_id": npo_id, "value": {"$exists": False}},
+                    {"_id": owner, "value": seen} if seen else {"_id": owner, "value": {"$exists": False}},
                     {"$set": {"value": seen + 1}},
                     upsert=not seen,
                     session=session,
                 )
             except DuplicateKeyError:
-                raise FenceMovedError("another run committed first", subject=npo_id) from None
+                raise FenceMovedError("another run committed first", subject=owner) from None
             if not moved.matched_count and moved.upserted_id is None:
-                raise FenceMovedError("another run committed first", subject=npo_id)
+                raise FenceMovedError("another run committed first", subject=owner)
             write(session, seen + 1)
             return seen + 1
 
-        with store_errors(npo_id), self.client.start_session() as session:
+        with store_errors(owner), self.client.start_session() as session:
             return int(session.with_transaction(body))
 
     def commit_each(
-        self, npo_id: str, plans: Callable[[], Iterator[tuple[Outcome, Write | None] | None]]
+        self, owner: str, plans: Callable[[], Iterator[tuple[Outcome, Write | None] | None]]
     ) -> Iterator[Outcome]:
         """Commit batch after batch, each planned while the one before is being written.
 
@@ -166,7 +178,7 @@ class IntegrationStore:
         then waited for.
 
         Args:
-            npo_id: Whose fence guards the commits.
+            owner: Whose fence guards the commits.
             plans: Starts a generator that reads the store and yields what it found out and the write to
                 commit, ``None`` for no write. Started anew when somebody else committed in between.
 
@@ -179,15 +191,15 @@ class IntegrationStore:
         """
         for _ in range(MAX_PLANS):
             try:
-                with store_errors(npo_id):
-                    yield from self._commit_in_turn(npo_id, self.fence(npo_id), plans())
+                with store_errors(owner):
+                    yield from self._commit_in_turn(owner, self.fence(owner), plans())
             except FenceMovedError:
                 continue
             return
-        raise _overtaken(npo_id)
+        raise _overtaken(owner)
 
     def _commit_in_turn(
-        self, npo_id: str, seen: int, plans: Iterator[tuple[Outcome, Write | None] | None]
+        self, owner: str, seen: int, plans: Iterator[tuple[Outcome, Write | None] | None]
     ) -> Iterator[Outcome]:
         under_way: tuple[Outcome, Future[int]] | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="commit") as writer:
@@ -203,18 +215,18 @@ class IntegrationStore:
                 if write is None:
                     yield outcome
                     continue
-                under_way = outcome, writer.submit(self.commit, npo_id, seen, write)
+                under_way = outcome, writer.submit(self.commit, owner, seen, write)
                 seen += 1
             if under_way:
                 outcome, commit = under_way
                 commit.result()
                 yield outcome
 
-    def commit_plan(self, npo_id: str, prepare: Callable[[], tuple[Outcome, Write | None]]) -> Outcome:
+    def commit_plan(self, owner: str, prepare: Callable[[], tuple[Outcome, Write | None]]) -> Outcome:
         """Look, plan and commit; if somebody committed in between, look and plan again.
 
         Args:
-            npo_id: Whose fence guards the commit.
+            owner: Whose fence guards the commit.
             prepare: Reads the store and returns what it found out and the write to commit, or ``None``
                 when there is nothing to write. Called anew for every try.
 
@@ -223,17 +235,17 @@ class IntegrationStore:
             IntegrationError: As ``store_errors`` says.
         """
         for _ in range(MAX_PLANS):
-            seen = self.fence(npo_id)
-            with store_errors(npo_id):
+            seen = self.fence(owner)
+            with store_errors(owner):
                 outcome, write = prepare()
             if write is None:
                 return outcome
             try:
-                self.commit(npo_id, seen, write)
+                self.commit(owner, seen, write)
             except FenceMovedError:
                 continue
             return outcome
-        raise _overtaken(npo_id)
+        raise _overtaken(owner)
 
     def close(self) -> None:
         """Close the client if it was opened."""
@@ -241,11 +253,11 @@ class IntegrationStore:
             self.client.close()
 
 
-def _overtaken(npo_id: str) -> TransientError:
+def _overtaken(owner: str) -> TransientError:
     return TransientError(
-        f"{MAX_PLANS} times another run of this NPO committed first; nothing of this batch was "
+        f"{MAX_PLANS} times another run for the same owner committed first; nothing of this batch was "
         "committed, it is tried again",
-        subject=npo_id,
+        subject=owner,
     )
 
 
@@ -257,7 +269,7 @@ def store_errors(subject: str = "") -> Iterator[None]:
     personal data, and task logs print causes.
 
     Args:
-        subject: The NPO it is done for.
+        subject: Whose work it is done for.
 
     Raises:
         TransientError: The store cannot be reached or refused for the moment.
@@ -316,13 +328,13 @@ _INDEXES: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...] = (
     ("npo_offering", (), {}),
     ("npo_assignment", (), {}),
     ("npo_version", ("entity_id", "version"), {"name": "by_entity"}),
-    ("quarantine", ("npo_id", "state", "resource"), {"name": "by_state"}),
+    ("quarantine", ("owner", "state", "resource"), {"name": "by_state"}),
     (
         "outbox",
-        ("npo_id", "order", "_id"),
+        ("owner", "order", "_id"),
         {"name": "pending", "partialFilterExpression": {"pending": True}},
     ),
-    ("outbox", ("npo_id",), {"name": "refused", "partialFilterExpression": {"refused": {"$exists": True}}}),
+    ("outbox", ("owner",), {"name": "refused", "partialFilterExpression": {"refused": {"$exists": True}}}),
     ("npo_run", ("npo_id", "started_at"), {"name": "by_npo"}),
     ("fence", (), {}),
     ("esr_file", ("deanery", "order"), {"name": "by_deanery"}),
@@ -351,6 +363,7 @@ _INDEXES: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...] = (
         {"name": "pending", "partialFilterExpression": {"pending": True}},
     ),
     ("esr_call", ("owner",), {"name": "refused", "partialFilterExpression": {"refused": {"$exists": True}}}),
+    ("esr_call", ("position_id",), {"name": "by_position"}),
     ("esr_receipt", ("state", "deanery"), {"name": "by_state"}),
     ("esr_lease", (), {}),
 )

@@ -28,7 +28,7 @@ class OutboxEntry:
 def add_to_outbox(
     store: IntegrationStore,
     session: ClientSession,
-    npo_id: str,
+    owner: str,
     entries: Sequence[OutboxEntry],
     *,
     order: int,
@@ -40,7 +40,7 @@ def add_to_outbox(
             [
                 {
                     "_id": entry.id,
-                    "npo_id": npo_id,
+                    "owner": owner,
                     "type": entry.type,
                     "partition_key": entry.partition_key,
                     "sequence": entry.sequence,
@@ -64,11 +64,11 @@ def known_events(store: IntegrationStore, ids: Sequence[str]) -> set[str]:
     return {doc["_id"] for doc in store["outbox"].find({"_id": {"$in": list(ids)}}, {"_id": 1})}
 
 
-def next_events(store: IntegrationStore, npo_id: str, *, limit: int) -> list[OutboxEntry]:
-    """Return the next events of an NPO, in the order they were committed."""
+def next_events(store: IntegrationStore, owner: str, *, limit: int) -> list[OutboxEntry]:
+    """Return the next events of an owner, in the order they were committed."""
     found = (
         store["outbox"]
-        .find({"pending": True, "npo_id": npo_id}, {"npo_id": 0, "created_at": 0})
+        .find({"pending": True, "owner": owner}, {"owner": 0, "created_at": 0})
         .sort([("order", 1), ("_id", 1)])
         .limit(limit)
     )
@@ -93,26 +93,26 @@ def refuse(store: IntegrationStore, event_id: str, reason: str, *, at: datetime)
     )
 
 
-def waiting(store: IntegrationStore, npo_id: str) -> int:
-    """Return how many events of an NPO wait."""
-    return store["outbox"].count_documents({"pending": True, "npo_id": npo_id})
+def waiting(store: IntegrationStore, owner: str) -> int:
+    """Return how many events of an owner wait."""
+    return store["outbox"].count_documents({"pending": True, "owner": owner})
 
 
-def refused(store: IntegrationStore, npo_id: str) -> int:
-    """Return how many events of an NPO are set aside."""
-    return store["outbox"].count_documents(_set_aside(npo_id))
+def refused(store: IntegrationStore, owner: str) -> int:
+    """Return how many events of an owner are set aside."""
+    return store["outbox"].count_documents(_set_aside(owner))
 
 
-def release(store: IntegrationStore, npo_id: str) -> int:
-    """Let the events of an NPO that were set aside wait again, and return how many."""
+def release(store: IntegrationStore, owner: str) -> int:
+    """Let the events of an owner that were set aside wait again, and return how many."""
     return (
         store["outbox"]
         .update_many(
-            _set_aside(npo_id), {"$set": {"pending": True}, "$unset": {"refused": "", "refused_at": ""}}
+            _set_aside(owner), {"$set": {"pending": True}, "$unset": {"refused": "", "refused_at": ""}}
         )
         .modified_count
     )
 
 
-def _set_aside(npo_id: str) -> dict[str, Any]:
-    return {"npo_id": npo_id, "refused": {"$exists": True}}
+def _set_aside(owner: str) -> dict[str, Any]:
+    return {"owner": owner, "refused": {"$exists": True}}

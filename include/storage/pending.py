@@ -12,7 +12,7 @@ PENDING = {"pending": True}
 
 def has_pending(store: IntegrationStore, npo_id: str) -> bool:
     """Return whether a record waits for a stage or an event waits for publication."""
+    waits = (("npo_raw", {"npo_id": npo_id}), ("outbox", {"owner": npo_id}))
     return any(
-        store[collection].find_one({"npo_id": npo_id, **PENDING}, {"_id": 1}) is not None
-        for collection in ("npo_raw", "outbox")
+        store[collection].find_one(whose | PENDING, {"_id": 1}) is not None for collection, whose in waits
     )

@@ -39,9 +39,9 @@ class Proven:
         return dict(self.outcome.received.events)
 
 
-def show(views: Sequence[DagView], received: Received | None) -> None:
+def show(views: Sequence[DagView], received: Received | None, files: str) -> None:
     """Log the progress: pytest shows it when a test fails."""
-    log.info("%s; %s events", views, len(received.events) if received else 0)
+    log.info("%s; %s events; %s", views, len(received.events) if received else 0, files)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

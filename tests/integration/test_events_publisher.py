@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 from botocore.retries.standard import ExponentialBackoff
+from typer.testing import CliRunner
 
+from include.cli import app
 from include.errors import ConfigurationError, TransientError
 from include.events import topics
 from include.events.consumer import Consumer
-from include.events.envelope import OFFERING_CREATED, OFFERING_UPDATED
+from include.events.envelope import OFFERING_CREATED, OFFERING_UPDATED, POSITION_RECONCILED
 from include.events.publisher import Publisher, Sending, require_all_sent
 from include.events.topics import connect, ensure_topics, topic_arns
 from include.storage.outbox import OutboxEntry
@@ -137,3 +140,37 @@ def test_what_was_received_is_deleted_already(settings):
         assert shown["ApproximateNumberOfMessages"] == "0"
         assert shown["ApproximateNumberOfMessagesNotVisible"] == "0"
     assert second.receive() == []
+
+
+def test_a_reconciled_position_reaches_each_of_its_two_consumers_once(settings):
+    told = OutboxEntry("p", POSITION_RECONCILED, "position/7", 1, b'{"id": "p"}')
+    assert Publisher(settings).send([told]).confirmed == ["p"]
+    for name in ("app-records", "notifications"):
+        consumer = Consumer(settings, name, (topics.POSITION_RECONCILED,))
+        assert [event["id"] for event in consumer.receive()] == ["p"]
+        assert consumer.receive() == []
+    names = [
+        topics.queue_name(settings, name, topics.POSITION_RECONCILED)
+        for name in ("app-records", "notifications")
+    ]
+    queues = {url.rsplit("/", 1)[-1] for url in connect(settings).sqs.list_queues()["QueueUrls"]}
+    assert {name.replace(".fifo", "-dead.fifo") for name in names} | set(names) <= queues
+    assert topics.queue_name(settings, "platform", topics.POSITION_RECONCILED) not in queues
+
+
+def test_the_tail_shows_a_position_beside_the_npos(settings):
+    body = {
+        "id": "p",
+        "type": POSITION_RECONCILED,
+        "deanery": "KSS",
+        "subject": "position/7",
+        "sequence": "0000000002",
+    }
+    data = {"position": {"match_status": "MATCHED", "post_id": 4711, "deleted": True}}
+    CliRunner().invoke(app, ["events", "tail", "--no-follow", "--seconds", "0"])
+    event = orjson.dumps(body | {"recordedtime": "2026-03-04T14:30:00Z", "data": data})
+    Publisher(settings).send([OutboxEntry("p", POSITION_RECONCILED, "position/7", 2, event)])
+    answer = CliRunner().invoke(app, ["events", "tail", "--no-follow", "--seconds", "1"])
+    assert "KSS" in answer.stdout
+    assert "esr.position.reconciled" in answer.stdout
+    assert "position/7 v2  MATCHED, post 4711, deleted" in answer.stdout

@@ -85,7 +85,7 @@ def test_an_event_that_cannot_be_sent_is_kept_with_the_reason_and_the_others_go_
 
 def test_events_set_aside_are_told_by_each_later_run_until_they_are_released(waiting):
     waiting.add("bad", SPOILT)
-    with pytest.raises(FatalError, match="spotlight events release --npo x"):
+    with pytest.raises(FatalError, match="spotlight events release --owner x"):
         waiting.publish()
     waiting.add("good", GOOD)
     with pytest.raises(FatalError, match="1 events break their schema"):
@@ -121,9 +121,9 @@ def test_released_events_wait_again_and_go_out_once_mended(waiting):
     waiting.store["outbox"].update_one({"_id": "bad"}, {"$set": {"body": mended}})
     assert not has_pending(waiting.store, "x")
 
-    answer = CliRunner().invoke(app, ["events", "release", "--npo", "x", "--json"])
+    answer = CliRunner().invoke(app, ["events", "release", "--owner", "x", "--json"])
 
-    assert json.loads(answer.stdout) == {"npo": "x", "released": 1}
+    assert json.loads(answer.stdout) == {"owner": "x", "released": 1}
     assert has_pending(waiting.store, "x")
     assert waiting.publish().counts == {"publish.published": 1}
     assert waiting.received() == ["bad"]
@@ -139,12 +139,12 @@ def test_an_event_released_before_it_is_mended_is_set_aside_again(waiting):
 
 
 def test_releasing_nothing_says_so(waiting):
-    answer = CliRunner().invoke(app, ["events", "release", "--npo", "nobody"])
+    answer = CliRunner().invoke(app, ["events", "release", "--owner", "nobody"])
     assert answer.exit_code == 0
     assert "0 events of nobody wait again" in answer.stdout
 
 
 def test_events_set_aside_are_found_by_an_index(waiting):
-    query = {"npo_id": "x", "refused": {"$exists": True}}
+    query = {"owner": "x", "refused": {"$exists": True}}
     plan = waiting.store["outbox"].find(query).explain()["queryPlanner"]["winningPlan"]
     assert '"indexName":"refused"' in orjson.dumps(plan, default=str).decode()

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import secrets
+import socket
+import tracemalloc
 import uuid
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +17,8 @@ from pydantic import SecretStr
 
 from include.connectors.protocol import Window
 from include.errors import ConfigurationError, FatalError, TransientError
-from include.storage.landing import LandingZone, ResourceManifest, prefix
+from include.storage.gzip_streams import BLOCK
+from include.storage.landing import PART_BYTES, LandingZone, ResourceManifest, prefix
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
@@ -173,3 +178,96 @@ def test_a_key_that_may_not_look_for_the_bucket_is_for_a_person(settings):
     landing = LandingZone(settings.model_copy(update={"s3_secret_access_key": SecretStr("hidden")}))
     with pytest.raises(ConfigurationError, match="403 while looking for bucket"):
         landing.prepare()
+
+
+@pytest.fixture
+def lines(tmp_path):
+    """A file of two and a half parts once compressed."""
+    path = tmp_path / "lines"
+    path.write_bytes(secrets.token_bytes(int(2.5 * PART_BYTES)))
+    return path
+
+
+def put_file(landing: LandingZone, key: str, path: Path) -> None:
+    with path.open("rb") as file:
+        landing.put_file(key, file)
+
+
+def test_a_file_comes_out_as_it_went_in(landing, lines):
+    put_file(landing, "esr/a.gz", lines)
+    with landing.open("esr/a.gz") as stream:
+        assert stream.read() == lines.read_bytes()
+    assert landing.get("esr/a.gz") == lines.read_bytes()
+
+
+def test_an_empty_file_comes_out_empty(landing, tmp_path):
+    (tmp_path / "empty").touch()
+    put_file(landing, "esr/empty.gz", tmp_path / "empty")
+    with landing.open("esr/empty.gz") as stream:
+        assert stream.read() == b""
+
+
+def test_the_same_file_gives_the_same_object(landing, s3, settings, lines):
+    bodies = set()
+    for key in ("esr/a.gz", "esr/b.gz"):
+        put_file(landing, key, lines)
+        bodies.add(s3.get_object(Bucket=settings.landing_bucket, Key=key)["Body"].read())
+    assert len(bodies) == 1
+
+
+@pytest.mark.parametrize("skip", [1, BLOCK - 1, BLOCK, 2 * BLOCK + 1])
+def test_a_stream_starts_where_it_is_told(landing, lines, skip):
+    put_file(landing, "esr/a.gz", lines)
+    with landing.open("esr/a.gz", skip=skip) as stream:
+        assert stream.read(100) == lines.read_bytes()[skip : skip + 100]
+
+
+def test_a_stream_started_behind_the_end_is_empty(landing, lines):
+    put_file(landing, "esr/a.gz", lines)
+    with landing.open("esr/a.gz", skip=lines.stat().st_size + 1) as stream:
+        assert stream.read() == b""
+
+
+def test_memory_stays_flat_in_the_size_of_a_file(landing, tmp_path):
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        for _ in range(80):
+            file.write(b"POS,7607373\n" * 90_000)  # a megabyte; it shrinks to a few thousandths
+    tracemalloc.start()
+    try:
+        put_file(landing, "esr/large.gz", large)
+        with landing.open("esr/large.gz") as stream:
+            while stream.read(2**20):
+                pass
+        assert tracemalloc.get_traced_memory()[1] < 4 * PART_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("damage", [*DAMAGED, "something behind it"])
+def test_a_damaged_object_is_for_a_developer_when_streamed_too(landing, s3, settings, damage):
+    body = (DAMAGED | {"something behind it": WHOLE + b"x"})[damage]
+    s3.put_object(Bucket=settings.landing_bucket, Key="file.gz", Body=body)
+    with pytest.raises(FatalError, match=r"file\.gz is damaged"), landing.open("file.gz") as stream:
+        stream.read()
+
+
+def test_a_stream_of_an_object_that_is_gone_is_for_a_developer(landing):
+    with pytest.raises(FatalError, match="gone"), landing.open("gone.gz"):
+        pass
+
+
+def test_a_connection_lost_in_the_middle_of_a_stream_is_transient(landing, lines):
+    put_file(landing, "esr/a.gz", lines)
+    with landing.open("esr/a.gz") as stream:
+        stream.read(10)
+        stream.raw._body._raw_stream._fp.fp.raw._sock.shutdown(socket.SHUT_RDWR)
+        with pytest.raises(TransientError, match=r"while reading esr/a\.gz; it is tried again"):
+            stream.read()
+
+
+def test_a_file_that_s3_does_not_take_is_transient(settings, monkeypatch, lines):
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda *_: 0)
+    zone = LandingZone(settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:9"}))
+    with pytest.raises(TransientError, match="EndpointConnectionError while writing"):
+        put_file(zone, "esr/a.gz", lines)

@@ -91,7 +91,7 @@ def test_a_read_that_is_refused_is_an_error_of_the_taxonomy(store, read):
     assert PERSON not in in_a_log(raised)
 
 
-@pytest.mark.parametrize("call", [IntegrationStore.prepare, partial(IntegrationStore.fence, npo_id="x")])
+@pytest.mark.parametrize("call", [IntegrationStore.prepare, partial(IntegrationStore.fence, owner="x")])
 def test_a_store_that_cannot_be_reached_is_transient(settings, monkeypatch, call):
     monkeypatch.setattr(pymongo, "MongoClient", quick_to_give_up(pymongo.MongoClient))
     nowhere = settings.model_copy(update={"mongo_uri": type(settings.mongo_uri)("mongodb://127.0.0.1:9/")})
@@ -171,3 +171,16 @@ def test_a_transaction_is_committed_by_a_majority_and_on_disk(settings, monkeypa
     assert {name: commit["writeConcern"][name] for name in ("w", "j")} == {"w": "majority", "j": True}
     outside = next(sent for sent in commands.sent if sent.get("insert") == "npo_run")
     assert {name: outside["writeConcern"][name] for name in ("w", "j")} == {"w": "majority", "j": True}
+
+
+def test_events_and_quarantine_from_before_owners_are_brought_along(store):
+    from include.storage import outbox
+
+    store["outbox"].drop_indexes()
+    options = {"name": "pending", "partialFilterExpression": {"pending": True}}
+    store["outbox"].create_index([("npo_id", 1), ("order", 1), ("_id", 1)], **options)
+    old = {"type": "t", "partition_key": "p", "sequence": 1, "body": "{}", "order": 1, "pending": True}
+    store["outbox"].insert_one(old | {"_id": "one", "npo_id": "hopeworks"})
+    store.prepare()
+    assert [entry.id for entry in outbox.next_events(store, "hopeworks", limit=5)] == ["one"]
+    assert store["outbox"].index_information()["pending"]["key"][0] == ("owner", 1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from include.sandbox.airflow.config import AirflowPlace
+from include.sandbox.demo.esr import EsrSummary
 from include.sandbox.demo.flows import _give_up_on_failures
 from include.sandbox.demo.follow import DagView
 from include.sandbox.demo.received import Received, describe_missing
@@ -70,9 +71,12 @@ def test_an_event_of_an_entity_no_partner_has_is_a_problem():
 
 
 def test_the_last_line_counts_entities_events_and_partners():
-    summary = summarise([], received(*EVERYTHING, event("d", "offering/1", "0000000002")), seconds=61.23)
+    esr = EsrSummary(files=9, records=4_000, matched=700, unmatched=20, tcs_updates=800)
+    events = received(*EVERYTHING, event("d", "offering/1", "0000000002"))
+    summary = summarise([], events, esr, seconds=61.23)
     assert summary.to_json() == (
-        '{"npos": 1, "offerings": 2, "assignments": 1, "events": 4, "quarantined": 0, "seconds": 61.2}'
+        '{"npos": 1, "offerings": 2, "assignments": 1, "events": 4, "quarantined": 0, "esr": {"files": 9, '
+        '"records": 4000, "matched": 700, "unmatched": 20, "tcs_updates": 800}, "seconds": 61.2}'
     )
 
 

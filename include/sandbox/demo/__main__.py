@@ -19,7 +19,7 @@ from include.sandbox.demo import flows, follow
 from include.sandbox.demo.locks import sole_user
 from include.sandbox.demo.session import Session, local_session
 from include.sandbox.demo.signals import StopRequestedError, foreground, stoppable
-from include.sandbox.demo.summary import problems, summarise, summary_table
+from include.sandbox.demo.summary import esr_table, problems, summarise, summary_table
 from include.sandbox.stack.errors import StackError
 from include.sandbox.stack.processes import ProcessBook
 from include.settings import PROJECT_ROOT
@@ -49,9 +49,10 @@ class Screen:
             self.end_live()
             self._console.print(Text(f"{time.monotonic() - self._started:6.1f} s  {text}"), soft_wrap=True)
 
-    def table(self, views: Sequence[DagView], received: Received | None) -> None:
+    def table(self, views: Sequence[DagView], received: Received | None, files: str) -> None:
         """Show the DAGs in place; as a line now and then where nothing can be shown in place."""
         note = f"{len(received.events):,} events received" if received else "Ctrl-C stops everything"
+        note = f"{files}; {note}"
         if self._console.is_terminal:
             if self._live is None:
                 self._live = Live(console=self._console, auto_refresh=False)
@@ -73,6 +74,7 @@ def run(home: Path, console: Console, screen: Screen) -> int:
     try:
         with stoppable(), local_session(home, wipe=False, on_progress=screen.line) as session:
             session.add_partners()
+            flows.start_esr(session)
             _invite(session, console)
             flows.follow_runs(session, screen.table)
     except StopRequestedError:
@@ -89,9 +91,11 @@ def demo(home: Path, console: Console, screen: Screen, *, patience: float, start
     except StopRequestedError as stop:
         screen.line(f"broken off by {stop}")
         return 130
-    summary = summarise(outcome.views, outcome.received, seconds=time.monotonic() - started)
+    seconds = time.monotonic() - started
+    summary = summarise(outcome.views, outcome.received, outcome.esr.summary, seconds=seconds)
     console.print(summary_table(outcome.views, outcome.received, outcome.truth))
-    found = problems(outcome.received, outcome.truth)
+    console.print(esr_table(outcome.esr.summary, outcome.esr.truth))
+    found = problems(outcome.received, outcome.truth) + outcome.esr.problems
     for problem in found:
         console.print(Text(f"not as expected: {problem}", style="red"), soft_wrap=True)
     sys.stdout.write(summary.to_json() + "\n")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from include.events.consumer import Consumer
-from include.sandbox.demo import follow
+from include.sandbox.demo import esr, follow
 from include.sandbox.demo.received import Received, describe_missing
 from include.sandbox.demo.rows import PARTNERS
 from include.sandbox.demo.truth import read_truth
@@ -16,15 +17,17 @@ from include.sandbox.stack.errors import StackError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from include.sandbox.demo.esr import EsrSummary, EsrTruth
     from include.sandbox.demo.follow import DagView
     from include.sandbox.demo.session import Session
     from include.sandbox.demo.truth import Truth
 
-    Show = Callable[[Sequence[DagView], Received | None], None]
+    Show = Callable[[Sequence[DagView], Received | None, str], None]
 
 LOOK_EVERY = 2.0  # seconds between two looks at Airflow's API and the store
 QUIET = 3.0  # seconds nothing more must come after the last expected event, to see a second id
 PATIENCE = 600.0
+ENDED = {"success", "failed"}
 CONSUMER = "demo"  # its queues are subscribed before anything is published, so nothing is missed
 
 
@@ -35,6 +38,16 @@ class Outcome:
     truth: Truth
     received: Received
     views: Sequence[DagView]
+    esr: EsrOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class EsrOutcome:
+    """What ESR's part ended with."""
+
+    truth: EsrTruth
+    summary: EsrSummary
+    problems: list[str]
 
 
 def follow_runs(session: Session, show: Show) -> None:
@@ -45,7 +58,8 @@ def follow_runs(session: Session, show: Show) -> None:
     """
     while True:
         session.airflow.check()
-        show(follow.look(session.airflow.api, session.store, PARTNERS), None)
+        views = follow.look(session.airflow.api, session.store, PARTNERS)
+        show(views, None, esr.as_line(session.store))
         time.sleep(LOOK_EVERY)
 
 
@@ -64,9 +78,63 @@ def prove(session: Session, show: Show, *, patience: float = PATIENCE) -> Outcom
     consumer = Consumer(session.settings, CONSUMER)
     truth = read_truth(session.urls, session.stack["SPOTLIGHT_SANDBOX_ADMIN_TOKEN"])
     received = Received()
+    listening = esr.subscriber(session)
     session.add_partners()
+    esr_truth = start_esr(session, patience=patience)
     views = wait_for(session, consumer, truth, received, show, patience=patience)
-    return Outcome(truth, received, views)
+    tell = partial(show, views, received)
+    return Outcome(
+        truth, received, views, wait_for_esr(session, listening, esr_truth, tell, patience=patience)
+    )
+
+
+def start_esr(session: Session, *, patience: float = PATIENCE) -> EsrTruth:
+    """Put ESR's files on the SFTP server and have them looked for at once rather than at the next sweep.
+
+    Raises:
+        StackError: The DAG does not appear.
+    """
+    files, truth = esr.make_files()
+    esr.upload(session, files)
+    deadline = time.monotonic() + patience
+    while session.airflow.api.dag(esr.DAG_ID) is None:
+        if time.monotonic() > deadline:
+            errors = session.airflow.api.import_errors()
+            hint = f"; DAG import error: {errors[0]}" if errors else ""
+            raise StackError(f"there is no DAG {esr.DAG_ID} after {patience:.0f} s{hint}")
+        time.sleep(LOOK_EVERY / 4)
+    session.airflow.api.trigger(esr.DAG_ID, f"files_came_{time.time_ns()}")
+    return truth
+
+
+def wait_for_esr(
+    session: Session,
+    listening: Consumer,
+    truth: EsrTruth,
+    tell: Callable[[str], None],
+    *,
+    patience: float = PATIENCE,
+) -> EsrOutcome:
+    """Wait until every file has come to its end and its runs have ended, and say what that came to.
+
+    Raises:
+        StackError: A component died, or a file is not done after ``patience`` seconds.
+    """
+    deadline = time.monotonic() + patience
+    while not (esr.is_done(session.store, truth) and _at_rest(session)):
+        session.airflow.check()
+        tell(esr.as_line(session.store))
+        if time.monotonic() > deadline:
+            raise StackError(f"after {patience:.0f} s not every file is done: {esr.as_line(session.store)}")
+        time.sleep(LOOK_EVERY)
+    told: set[int] = set()
+    while events := listening.receive(wait_seconds=1):
+        told.update(event["data"]["position"]["position_id"] for event in events)
+    return EsrOutcome(truth, esr.summarise(session.store), esr.problems(session, truth, told))
+
+
+def _at_rest(session: Session) -> bool:
+    return all(run["state"] in ENDED for run in session.airflow.api.runs(esr.DAG_ID, limit=5))
 
 
 def wait_for(
@@ -94,7 +162,7 @@ def wait_for(
             looked = now
             session.airflow.check()
             views = follow.look(session.airflow.api, session.store, PARTNERS)
-            show(views, received)
+            show(views, received, esr.as_line(session.store))
             _give_up_on_failures(session, views, missing)
         if missing or events:
             quiet_since = None

@@ -82,8 +82,8 @@ def _view(api: AirflowApi, store: IntegrationStore, npo_id: str, dag: dict[str, 
         paused=bool(dag and dag.get("is_paused")),
         offerings=store["npo_offering"].count_documents(mine),
         assignments=store["npo_assignment"].count_documents(mine),
-        events=store["outbox"].count_documents(mine | {"pending": {"$ne": True}}),
-        quarantined=store["quarantine"].count_documents(mine | {"state": "open"}),
+        events=store["outbox"].count_documents({"owner": npo_id, "pending": {"$ne": True}}),
+        quarantined=store["quarantine"].count_documents({"owner": npo_id, "state": "open"}),
     )
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from include.sandbox.demo.esr import EsrSummary, EsrTruth
     from include.sandbox.demo.follow import DagView
     from include.sandbox.demo.received import Received
     from include.sandbox.demo.truth import Truth
@@ -25,6 +26,7 @@ class Summary:
     assignments: int
     events: int
     quarantined: int
+    esr: EsrSummary
     seconds: float
 
     def to_json(self) -> str:
@@ -32,7 +34,7 @@ class Summary:
         return json.dumps(asdict(self))
 
 
-def summarise(views: Sequence[DagView], received: Received, *, seconds: float) -> Summary:
+def summarise(views: Sequence[DagView], received: Received, esr: EsrSummary, *, seconds: float) -> Summary:
     """Return the numbers of a finished demo."""
     kinds = [subject.partition("/")[0] for subject in received.subjects]
     return Summary(
@@ -41,6 +43,7 @@ def summarise(views: Sequence[DagView], received: Received, *, seconds: float) -
         assignments=kinds.count("assignment"),
         events=len(received.events),
         quarantined=sum(view.quarantined for view in views),
+        esr=esr,
         seconds=round(seconds, 1),
     )
 
@@ -62,6 +65,22 @@ def summary_table(views: Sequence[DagView], received: Received, truth: Truth) ->
         ]
         events = sum(event["npoid"] == view.npo_id for event in received.events.values())
         table.add_row(view.npo_id, *told, f"{events:,}", f"{view.quarantined:,}")
+    return table
+
+
+def esr_table(summary: EsrSummary, truth: EsrTruth) -> Table:
+    """Return what ESR's files came to."""
+    table = Table(title="From ESR's files to TCS", title_justify="left")
+    for heading in ("files", "records", "matched", "unmatched", "told TCS", "lines set aside"):
+        table.add_column(heading, justify="right")
+    table.add_row(
+        f"{summary.files:,} of {truth.files:,}",
+        f"{summary.records:,} of {truth.records:,}",
+        f"{summary.matched:,} of {len(truth.matched):,}",
+        f"{summary.unmatched:,} of {len(truth.unmatched):,}",
+        f"{summary.tcs_updates:,}",
+        f"{truth.bad:,}",
+    )
     return table
 
 

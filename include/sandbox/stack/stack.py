@@ -26,6 +26,7 @@ from include.sandbox.stack.processes import ProcessBook
 from include.sandbox.stack.s3 import BUCKET, S3
 from include.sandbox.stack.secret import Secrets
 from include.sandbox.stack.sftp import Sftp
+from include.sandbox.stack.tcs import Tcs
 from include.settings import PROJECT_ROOT, Settings
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     Progress = Callable[[str, str], None]
 
 DEFAULT_HOME = PROJECT_ROOT / ".local" / "run"
-SERVERS: tuple[type[Server], ...] = (Postgres, Mongo, S3, Events, Sftp, Partners)
+SERVERS: tuple[type[Server], ...] = (Postgres, Mongo, S3, Events, Sftp, Partners, Tcs)
 NAMES = tuple(server.name for server in SERVERS)
 START_TIMEOUT = 90.0
 """Seconds a server may take to answer; on an idle machine none takes more than 3."""

@@ -11,8 +11,7 @@ import pytest
 
 from include.connectors.protocol import Window
 from include.errors import DataQualityError, FatalError, TransientError
-from include.events import publisher
-from include.npo import publish as publish_stage
+from include.events import drain, publisher
 from include.npo.extract import extract
 from include.npo.land import land_raw
 from include.npo.publish import publish
@@ -455,7 +454,7 @@ def test_an_event_that_breaks_its_schema_is_kept_aside_and_the_others_go_out(syn
 
 def test_events_sns_does_not_confirm_stay_in_the_outbox(sync, monkeypatch):
     mine = sync("codebridge")
-    monkeypatch.setattr(publish_stage, "EVENTS_AT_ONCE", 100)
+    monkeypatch.setattr(drain, "EVENTS_AT_ONCE", 100)
     real = publisher.Publisher._send_batch
     refused: list[str] = []
 

@@ -11,8 +11,8 @@ import pytest
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from include.events.envelope import MAX_EVENT_BYTES, Event
-from include.events.schema import EVENT_TYPES, SCHEMAS, problem, schema_of
+from include.events.envelope import MAX_EVENT_BYTES, POSITION_RECONCILED, Event
+from include.events.schema import CANONICAL_TYPES, EVENT_TYPES, SCHEMAS, problem, schema_of
 from include.npo.entity_plan import to_entity, to_event
 from include.storage.raw import PendingRecord
 
@@ -62,6 +62,48 @@ def test_a_broken_schema_is_told_by_path_without_the_value(event: Event):
     assert "secret-value" not in reason
 
 
-@pytest.mark.parametrize("event_type", EVENT_TYPES)
+@pytest.mark.parametrize("event_type", CANONICAL_TYPES)
 def test_the_schema_file_is_what_the_canonical_models_say(event_type: str):
     assert json.loads((SCHEMAS / f"{event_type}.json").read_text("utf-8")) == schema_of(event_type)
+
+
+@pytest.fixture
+def of_a_deanery(event: Event) -> Event:
+    position = {
+        "position_id": 7607373,
+        "deanery": "KSS",
+        "deanery_number": "KSS/RXC01/800/GPST/003",
+        "match_status": "MATCHED",
+        "post_id": 4711,
+        "deleted": False,
+        "employing_org_vpd_code": "096",
+        "file": "DE_KSS_RMC_20260305_00000018.DAT",
+    }
+    data = {"revision": 3, "previous_post_id": None, "position": position}
+    return replace(event, owner="esr/KSS", type=POSITION_RECONCILED, data=data)
+
+
+def test_an_event_of_a_deanery_names_the_exchange_and_no_npo(of_a_deanery: Event):
+    read = JSONFormat().read(CloudEvent, of_a_deanery.to_json())
+    assert read.get_source() == "/esr-exchange/KSS"
+    assert read.get_extension("deanery") == "KSS"
+    assert read.get_extension("npoid") is None
+
+
+def test_a_positions_data_fits_its_schema(of_a_deanery: Event):
+    assert problem(of_a_deanery.type, orjson.loads(of_a_deanery.to_json())["data"]) is None
+
+
+@pytest.mark.parametrize(("field", "value"), [("last_name", "Hopper"), ("employing_org_vpd_code", 96)])
+def test_a_person_or_a_vpd_code_that_lost_its_zeros_does_not_fit_a_positions_schema(
+    of_a_deanery: Event, field: str, value: object
+):
+    of_a_deanery.data["position"][field] = value
+    assert problem(of_a_deanery.type, of_a_deanery.data) is not None
+
+
+def test_every_type_of_event_has_a_schema():
+    for event_type in EVENT_TYPES:
+        schema = json.loads((SCHEMAS / f"{event_type}.json").read_text("utf-8"))
+        assert schema["title"] == event_type
+        assert problem(event_type, {}) is not None

@@ -44,4 +44,5 @@ def test_every_event_type_has_a_topic():
         envelope.OFFERING_UPDATED,
         envelope.OFFERING_WITHDRAWN,
         envelope.ASSIGNMENT_UPDATED,
+        envelope.POSITION_RECONCILED,
     }

@@ -1,0 +1,139 @@
+"""``spotlight esr``: the file ledger of the exchange, and what a person may do about a file."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from include.cli.environment import use_local_stack
+from include.cli.output import AsJson, emit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from include.esr.context import EsrContext
+    from include.esr.ledger_entry import Entry
+
+app = typer.Typer(help="The ESR exchange: files, replays, records.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The file's name; with #2 at its end, its second version.")]
+DeaneryOption = Annotated[str | None, typer.Option(help="Only files of this deanery, such as KSS.")]
+Day = Annotated[datetime | None, typer.Option("--since", formats=["%Y-%m-%d"], help="Only from this day on.")]
+State = Annotated[str | None, typer.Option(help="Only in this state, such as rejected.")]
+Accept = Annotated[
+    str | None,
+    typer.Option(
+        "--accept",
+        help="Why the file is right although it is unlike the deanery's others; kept on the ledger.",
+    ),
+]
+Kind = Annotated[str | None, typer.Option("--type", help="Only this record type, such as POS.")]
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")]
+
+
+@app.command()
+def files(
+    deanery: DeaneryOption = None,
+    state: State = None,
+    since: Day = None,
+    limit: Limit = 200,
+    as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
+) -> None:
+    """Show what came, what state it is in, what was found in it, and what a person should know."""
+    from include.esr import ledger
+    from include.esr.documents import FileState
+
+    if state is not None and state not in set(FileState):
+        raise typer.BadParameter(f"there is no state {state!r}; there are {', '.join(FileState)}")
+    with _context() as ctx:
+        found = ledger.entries(
+            ctx.store,
+            deanery=deanery.upper() if deanery else None,
+            state=FileState(state) if state else None,
+            since=since.date() if since else None,
+            limit=limit,
+        )
+    rows = [_row(entry) for entry in found]
+    emit(rows, "\n".join(_line(row) for row in rows) or "no file has come yet")
+
+
+@app.command()
+def replay(
+    name: Name,
+    accept: Accept = None,
+    as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
+) -> None:
+    """Do a file anew from the landing zone, with the next run of esr_inbound. Harmless at any time."""
+    from include.esr.replay import replay_file
+
+    with _context() as ctx:
+        entry = replay_file(ctx, name, accept=accept)
+    emit(
+        {"file": entry.file_id, "state": entry.state.value},
+        f"{entry.file_id} waits to be read again; 'spotlight run esr_inbound' or the next sweep does it",
+    )
+
+
+@app.command()
+def records(
+    name: Name,
+    kind: Kind = None,
+    limit: Limit = 20,
+    as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
+) -> None:
+    """Show the split records of a file as they were read. They are personal data."""
+    from include.esr import records as split
+    from include.esr.replay import find_file
+
+    with _context() as ctx:
+        file_id = find_file(ctx, name).file_id
+        codes = (kind.upper(),) if kind else None
+        rows: list[dict[str, Any]] = []
+        for _, tables in split.chunks(ctx.store, file_id, codes=codes):
+            for code, table in tables.items():
+                rows += [
+                    {"type": code} | row for row in table.slice(0, max(0, limit - len(rows))).to_pylist()
+                ]
+            if len(rows) >= limit:
+                break
+        counts = split.counts(ctx.store, file_id)
+    told = ", ".join(f"{code} {number:,}" for code, number in counts.items()) or "no records"
+    lines = [", ".join(f"{key}={value}" for key, value in row.items() if value is not None) for row in rows]
+    emit({"file": file_id, "counts": counts, "records": rows}, "\n".join([f"{file_id}: {told}", *lines]))
+
+
+@contextmanager
+def _context() -> Iterator[EsrContext]:
+    from include.esr.run import open_context
+    from include.storage.mongo import store_errors
+
+    use_local_stack()
+    run_id = f"cli__{datetime.now(tz=UTC).isoformat()}"
+    with open_context(run_id) as ctx, store_errors("esr"):
+        yield ctx
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    return {
+        "file": entry.file_id,
+        "deanery": entry.deanery,
+        "state": entry.state.value,
+        "landed_at": entry.states.get("landed"),
+        "size": entry.size,
+        "encoding": entry.encoding,
+        "counts": dict(entry.counts),
+        "reason": {"code": entry.reason.code, "message": entry.reason.message} if entry.reason else None,
+        "alerts": [{"code": alert.code, "message": alert.message} for alert in entry.alerts],
+    }
+
+
+def _line(row: dict[str, Any]) -> str:
+    counts = ", ".join(f"{name} {number:,}" for name, number in row["counts"].items() if number)
+    told = [counts] if counts else []
+    if row["reason"]:
+        told.append(f"REJECTED {row['reason']['code']}: {row['reason']['message']}")
+    told += [f"ALERT {alert['code']}: {alert['message']}" for alert in row["alerts"]]
+    return "\n    ".join([f"{row['file']:<36} {row['state']:<10}", *told])

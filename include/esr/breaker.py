@@ -1,0 +1,87 @@
+"""The circuit breaker: a service that keeps failing is left alone for a while, then probed with one call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from include.errors import NotYetError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+
+class CircuitBreaker:
+    """Counts failures in a row; lives in one event loop.
+
+    Calls that were under way side by side when the service hiccuped fail together and count as one
+    failure: only a call that was begun after the last failure tells something new.
+
+    Args:
+        failures: In a row until it opens.
+        seconds: How long it stays open.
+        clock: Seconds, monotonic.
+        tell: Told one line when it opens or closes.
+    """
+
+    def __init__(
+        self, *, failures: int, seconds: float, clock: Callable[[], float], tell: Callable[[str], None]
+    ) -> None:
+        self._limit, self._seconds, self._clock, self._tell = failures, seconds, clock, tell
+        self._in_a_row = 0
+        self._last_failure = float("-inf")
+        self._open_until: float | None = None
+        self._probe: asyncio.Future[None] | None = None
+
+    async def admit(self) -> bool:
+        """Let a call pass, or wait for the probe that is under way; return whether this call is the probe.
+
+        Raises:
+            NotYetError: It is open.
+        """
+        import asyncio
+
+        while self._open_until is not None:
+            left = self._open_until - self._clock()
+            if left > 0:
+                raise NotYetError(
+                    f"TCS failed {self._in_a_row} times in a row and is left alone for another "
+                    f"{left:.0f} s; nothing is lost, the work waits where it is",
+                    retry_after=left,
+                )
+            if self._probe is None:
+                self._probe = asyncio.get_running_loop().create_future()
+                return True
+            await asyncio.shield(self._probe)
+        return False
+
+    def succeeded(self, *, probe: bool) -> None:
+        """Note an answer of a service that works."""
+        if probe:
+            self._open_until = None
+            self._tell("TCS answers again")
+        if self._open_until is None:
+            self._in_a_row = 0
+        self._end(probe=probe)
+
+    def failed(self, began: float, *, probe: bool) -> None:
+        """Note a failure of a call begun at ``began``."""
+        now = self._clock()
+        if probe or (self._open_until is None and began >= self._last_failure):
+            self._in_a_row += 1
+            self._last_failure = now
+            if self._in_a_row >= self._limit:
+                self._open_until = now + self._seconds
+                self._tell(
+                    f"TCS failed {self._in_a_row} times in a row: left alone for {self._seconds:.0f} s"
+                )
+        self._end(probe=probe)
+
+    def gave_up(self, *, probe: bool) -> None:
+        """Note that a call ended without telling anything; if it was the probe, the next call is."""
+        self._end(probe=probe)
+
+    def _end(self, *, probe: bool) -> None:
+        if probe and self._probe is not None:
+            self._probe.set_result(None)
+            self._probe = None

@@ -1,0 +1,93 @@
+"""Runs ``esr_inbound`` in this process, subject after subject, without a scheduler."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from include.errors import IntegrationError, NotYetError
+from include.esr.run import LONGEST_WAIT, MAX_LOOKS, STAGES, discover_subjects, run_stage
+from include.settings import get_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    Tell = Callable[[str], None]
+
+PATIENCE = 60.0
+"""Seconds a subject may wait for TCS or a predecessor; then it is left to a later run."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of each subject.
+
+    Attributes:
+        done: Counts by subject.
+        waiting: Why a subject must wait, by subject; a later run goes on.
+        failed: What failed, by subject.
+    """
+
+    done: dict[str, dict[str, int]] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON-able form."""
+        return {"done": self.done, "waiting": self.waiting, "failed": self.failed}
+
+
+def run_inbound(run_id: str, interval: tuple[datetime, datetime] | None, tell: Tell) -> Report:
+    """Look for files and take each through the stages; one that fails does not stop the others.
+
+    Args:
+        run_id: Id of the run.
+        interval: Replay the files of these days; ``None`` goes on with what is due.
+        tell: Told one line whenever there is something to tell.
+
+    Raises:
+        IntegrationError: The looking itself failed.
+    """
+    report = Report()
+    for subject in _subjects(run_id, interval, tell):
+        try:
+            for stage in STAGES:
+                counts = _patiently(stage, subject, run_id, tell)
+                report.done[subject] = report.done.get(subject, {}) | counts
+        except NotYetError as error:
+            report.waiting[subject] = error.message
+            tell(f"waits: {error}")
+        except IntegrationError as error:
+            report.failed[subject] = str(error)
+            tell(f"failed: {error}")
+    return report
+
+
+def _subjects(run_id: str, interval: tuple[datetime, datetime] | None, tell: Tell) -> list[str]:
+    subjects: list[str] = []
+    for look in range(1, MAX_LOOKS + 1):
+        subjects, unsettled = discover_subjects(run_id=run_id, interval=interval, progress=tell)
+        if not unsettled or look == MAX_LOOKS:
+            break
+        tell(f"{unsettled} files may still be on their way; looking again")
+        time.sleep(get_settings().esr_settle_seconds)
+    return subjects
+
+
+def _patiently(stage: str, subject: str, run_id: str, tell: Tell) -> dict[str, int]:
+    give_up = time.monotonic() + PATIENCE
+    while True:
+        try:
+            counts = run_stage(
+                stage, subject, run_id=run_id, progress=lambda line: tell(f"{subject}/{stage}: {line}")
+            )
+        except NotYetError as error:
+            wait = min(max(error.retry_after, 1.0), LONGEST_WAIT)
+            if time.monotonic() + wait > give_up:
+                raise
+            tell(f"{error}; looking again in {wait:.0f} s")
+            time.sleep(wait)
+        else:
+            return counts

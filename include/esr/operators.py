@@ -1,0 +1,93 @@
+"""The exchange's Airflow operators: they wait without a worker slot and without using up a try."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowRescheduleException
+
+from include.errors import NotYetError
+from include.esr.run import LONGEST_WAIT, MAX_LOOKS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from airflow.sdk import Context
+Outcome = TypeVar("Outcome")
+
+
+class DiscoverFilesOperator(BaseOperator):
+    """Looks for new files on the SFTP server and returns what there is to do, as a list of subjects.
+
+    A file that may still be on its way is looked at again after ``esr_settle_seconds``; in between the
+    task is deferred. A backfill replays the files whose day lies in its data interval.
+    """
+
+    def execute(self, context: Context) -> list[str]:
+        """Look for the first time."""
+        return self._look(context, looks=1)
+
+    def look_again(self, context: Context, looks: int, event: Any = None) -> list[str]:  # noqa: ARG002 - Airflow gives it
+        """Look again, when the trigger has fired."""
+        return self._look(context, looks)
+
+    def _look(self, context: Context, looks: int) -> list[str]:
+        from include.esr.run import discover_subjects
+        from include.settings import get_settings
+
+        run = context["dag_run"]
+        start, end = context.get("data_interval_start"), context.get("data_interval_end")
+        interval = (start, end) if run.run_type == "backfill" and start and end else None
+        subjects, unsettled = _patiently(
+            lambda: discover_subjects(run_id=context["run_id"], interval=interval)
+        )
+        if unsettled and looks < MAX_LOOKS:
+            wait = timedelta(seconds=get_settings().esr_settle_seconds)
+            self.defer(trigger=TimeDeltaTrigger(wait), method_name="look_again", kwargs={"looks": looks + 1})
+        return subjects
+
+
+class EsrStageOperator(BaseOperator):
+    """Runs one stage for one subject, a file or a deanery, and shows its counts as the task's name.
+
+    While what the stage needs is not there yet (a file's predecessor, TCS) the task is rescheduled: no try
+    is used up, nothing is marked failed, and it goes on by itself.
+
+    Args:
+        stage: One of ``include.esr.run.STAGES``.
+        subject: ``<name>#<version>`` of a file, or a deanery.
+    """
+
+    template_fields: Sequence[str] = ("subject",)
+
+    def __init__(self, *, stage: str, subject: str, **kwargs: Any) -> None:
+        super().__init__(map_index_template="{{ told | default(task.subject, true) }}", **kwargs)
+        self.stage = stage
+        self.subject = subject
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """Run the stage."""
+        from include.esr.run import run_stage
+
+        counts = _patiently(lambda: run_stage(self.stage, self.subject, run_id=context["run_id"]))
+        context["told"] = described(self.subject, counts)  # type: ignore[typeddict-unknown-key]
+        return counts
+
+
+def described(subject: str, counts: dict[str, int]) -> str:
+    """Return a subject with its counts in one line, such as ``DE_KSS_...DAT#1: records 20,000, ...``."""
+    told = ", ".join(f"{name} {number:,}" for name, number in counts.items() if number)
+    return f"{subject}: {told}" if told else subject
+
+
+def _patiently(work: Callable[[], Outcome]) -> Outcome:
+    """Do the work; when it cannot be done yet, let Airflow come back later."""
+    try:
+        return work()
+    except NotYetError as error:
+        seconds = min(max(error.retry_after, 1.0), LONGEST_WAIT)
+        back = datetime.now(tz=UTC) + timedelta(seconds=seconds)
+        raise AirflowRescheduleException(back) from error  # type: ignore[no-untyped-call]  # it has no types

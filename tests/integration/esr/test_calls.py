@@ -1,0 +1,289 @@
+"""Calls to TCS are told exactly once, in order, though TCS takes every repeat as one more event."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from include.connectors.retry import RetryPolicy
+from include.errors import ConfigurationError, NotYetError, TransientError
+from include.esr import calls
+from include.esr.calls import Call, deliver, queue_calls, refusal_alert, release_calls, waiting_calls
+from include.esr.context import EsrContext
+from include.esr.lease import held_lease
+from include.esr.tcs import Tcs
+from include.esr.tcs_types import written
+from include.sandbox.esr.world import FIRST_POST
+from include.sandbox.tcs.process import TcsSandbox, running
+from include.settings import Settings
+from tests.integration.esr.tcs_client import tcs_settings
+
+OWNER = "esr/NTH"
+AT = datetime(2026, 3, 4, 14, 30, 0, 120_000, tzinfo=UTC)
+LEASE = 2.0
+QUICK = RetryPolicy(attempts=3, first_wait=0.02, longest_wait=0.1)
+
+
+def call(position: int, *, post: int = 0, status: str = "RECONCILED", nth: int = 0) -> Call:
+    """The nth change of a position, told to the post ``FIRST_POST + post``."""
+    body = {
+        "eventDateTime": written(AT.replace(second=nth)),
+        "filename": "DE_NTH_RMC_20260304_00000017.DAT",
+        "postId": FIRST_POST + post,
+        "positionNumber": f"{position:08d}",
+        "positionId": position,
+        "status": status,
+    }
+    return Call(f"{position}/{nth}/{status}", FIRST_POST + post, position, body)
+
+
+@dataclass
+class Telling:
+    """One owner's calls and the stand-in they are told to."""
+
+    ctx: EsrContext
+    settings: Settings
+    sandbox: TcsSandbox
+    tcs: Tcs
+
+    def queue(self, *queued: Call) -> int:
+        new = 0
+
+        def prepare() -> tuple[None, Any]:
+            def write(session: Any, order: int) -> None:
+                nonlocal new
+                new = queue_calls(self.ctx.store, session, OWNER, queued, order=order, at=AT)
+
+            return None, write
+
+        self.ctx.store.commit_plan(OWNER, prepare)
+        return new
+
+    def deliver(self, **changed: Any) -> dict[str, int]:
+        settings = self.settings.model_copy(update=changed)
+        return deliver(self.ctx.store, OWNER, self.tcs, settings, now=self.ctx.now)
+
+    def told(self) -> list[tuple[int, int, str]]:
+        """Position, post and status of every event TCS has, in the order it was told."""
+        bodies = [entry["body"] for entry in self.sandbox.told("event")]
+        return [(body["positionId"], body["postId"] - FIRST_POST, body["status"]) for body in bodies]
+
+    def states(self) -> dict[str, str]:
+        return {found["_id"]: found["state"] for found in self.ctx.store["esr_call"].find()}
+
+
+@pytest.fixture(scope="module")
+def own_tcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TcsSandbox]:
+    """A stand-in of this module's own: short leases cannot wait for the turn at the shared one."""
+    with running(tmp_path_factory.mktemp("tcs"), "--people", "1000") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def telling(esr_ctx: EsrContext, settings: Settings, own_tcs: TcsSandbox) -> Iterator[Telling]:
+    own_tcs.reset()
+    mine = tcs_settings(own_tcs).model_dump(include={"tcs_url", "tcs_token_url", "tcs_client_secret"})
+    settings = settings.model_copy(update={**mine, "tcs_timeout": 0.4, "tcs_lease_seconds": LEASE})
+    with Tcs(settings, patience=QUICK) as tcs:
+        yield Telling(esr_ctx, settings, own_tcs, tcs)
+
+
+def test_what_is_queued_is_told_once_however_often_it_is_delivered(telling: Telling) -> None:
+    telling.queue(*(call(position, post=position % 7) for position in range(1, 1_201)))
+    assert telling.deliver() == {"told": 1_200, "read_back": 0, "refused": 0}
+    assert telling.deliver() == {"told": 0, "read_back": 0, "refused": 0}
+    assert sorted(telling.told()) == [(position, position % 7, "RECONCILED") for position in range(1, 1_201)]
+    assert set(telling.states().values()) == {"told"}
+
+
+def test_calls_of_one_position_go_out_in_the_order_they_were_queued(telling: Telling) -> None:
+    telling.queue(call(1, status="DELETED"), call(1, post=1), call(2))
+    telling.queue(call(1, post=1, status="DELETED", nth=1), call(1, nth=2))
+    telling.deliver()
+    assert [told[1:] for told in telling.told() if told[0] == 1] == [
+        (0, "DELETED"),
+        (1, "RECONCILED"),
+        (1, "DELETED"),
+        (0, "RECONCILED"),
+    ]
+
+
+def test_a_change_planned_again_is_queued_once(telling: Telling) -> None:
+    assert telling.queue(call(1), call(2)) == 2
+    assert telling.queue(call(2), call(3)) == 1
+    telling.deliver()
+    assert telling.queue(call(1)) == 0
+    telling.deliver()
+    assert len(telling.told()) == 3
+
+
+def test_a_refused_call_is_kept_with_the_reason_and_the_others_go_on(telling: Telling) -> None:
+    telling.queue(call(1), call(2, post=900_000), call(3))
+    assert telling.deliver() == {"told": 2, "read_back": 0, "refused": 1}
+    assert waiting_calls(telling.ctx.store, OWNER) == 0
+    alert = refusal_alert(telling.ctx.store, OWNER)
+    assert alert is not None
+    assert "404" in alert
+    telling.sandbox.load_posts({"id": FIRST_POST + 900_000, "nationalPostNumber": "NTH/NEW"})
+    assert release_calls(telling.ctx.store, OWNER) == 1
+    assert telling.deliver()["told"] == 1
+    assert refusal_alert(telling.ctx.store, OWNER) is None
+
+
+@pytest.mark.parametrize("kind", ["drop_after", "status_after", "delay_after"])
+def test_what_was_told_but_not_answered_is_read_back_and_not_told_again(telling: Telling, kind: str) -> None:
+    telling.sandbox.misbehave({"call": "esr-changed", "kind": kind, "times": 3, "seconds": 0.8})
+    telling.queue(*(call(position) for position in range(1, 11)))
+    assert telling.deliver() == {"told": 10, "read_back": 3, "refused": 0}
+    assert len(telling.told()) == 10
+
+
+def test_what_did_not_arrive_waits_until_it_cannot_any_more_and_holds_back_its_position_only(
+    telling: Telling,
+) -> None:
+    telling.sandbox.misbehave({"call": f"{FIRST_POST}/esr-changed", "kind": "drop", "times": 1})
+    telling.queue(call(1), call(2, post=1))
+    telling.queue(call(1, status="DELETED", nth=1), call(2, post=1, status="DELETED", nth=1))
+    for _ in range(2):
+        with pytest.raises(NotYetError) as raised:
+            telling.deliver()
+        assert 0 < raised.value.retry_after <= LEASE
+        assert telling.told() == [(2, 1, "RECONCILED"), (2, 1, "DELETED")]
+    time.sleep(LEASE)
+    assert telling.deliver() == {"told": 2, "read_back": 0, "refused": 0}
+    assert telling.told()[2:] == [(1, 0, "RECONCILED"), (1, 0, "DELETED")]
+
+
+def test_a_call_that_arrives_after_its_time_out_is_not_told_again(telling: Telling) -> None:
+    telling.sandbox.misbehave({"call": "esr-changed", "kind": "delay", "seconds": 0.7, "times": 1})
+    telling.queue(call(1))
+    with pytest.raises(NotYetError):
+        telling.deliver()
+    time.sleep(LEASE)
+    telling.deliver()
+    assert len(telling.told()) == 1
+
+
+@pytest.mark.parametrize("fault", [{"kind": "status", "status": 503}, {"kind": "drop"}])
+def test_during_an_outage_everything_waits_and_resumes_by_itself(
+    telling: Telling, fault: dict[str, Any]
+) -> None:
+    telling.queue(*(call(position) for position in range(1, 101)))
+    telling.sandbox.misbehave({"call": "/api/", **fault})
+    for _ in range(3):
+        with pytest.raises(TransientError):
+            telling.deliver()
+    assert waiting_calls(telling.ctx.store, OWNER) == 100
+    telling.sandbox.behave()
+    time.sleep(LEASE + 0.1)
+    with Tcs(telling.settings, patience=QUICK) as telling.tcs:
+        assert telling.deliver()["told"] == 100
+    assert len(telling.told()) == 100
+
+
+def test_a_tcs_that_cannot_be_reached_leaves_nothing_in_doubt(telling: Telling) -> None:
+    telling.queue(call(1))
+    with Tcs(telling.settings.model_copy(update={"tcs_url": "http://127.0.0.1:9"}), patience=QUICK) as gone:
+        there, telling.tcs = telling.tcs, gone
+        with pytest.raises(TransientError):
+            telling.deliver()
+    assert telling.states() == {"1/0/RECONCILED": "pending"}
+    telling.tcs = there
+    assert telling.deliver()["told"] == 1
+
+
+def test_a_read_back_that_fails_decides_nothing(telling: Telling, monkeypatch: pytest.MonkeyPatch) -> None:
+    telling.queue(call(1))
+    telling.sandbox.misbehave(
+        {"call": "esr-changed", "kind": "drop_after", "times": 1},
+        {"call": f"GET /api/posts/{FIRST_POST}", "kind": "body", "body": {"id": FIRST_POST}},
+    )
+    for _ in range(2):
+        with pytest.raises(TransientError):
+            telling.deliver()
+        time.sleep(LEASE)
+    telling.sandbox.behave()
+    assert telling.deliver() == {"told": 1, "read_back": 1, "refused": 0}
+    assert len(telling.told()) == 1
+
+
+def test_a_held_lease_keeps_others_out_and_says_for_how_long(telling: Telling) -> None:
+    telling.queue(call(1))
+    with held_lease(telling.ctx.store, OWNER, seconds=50), pytest.raises(NotYetError) as raised:
+        telling.deliver()
+    assert 40 < raised.value.retry_after <= 50
+    assert telling.told() == []
+    assert telling.deliver()["told"] == 1, "a lease given back is free at once"
+
+
+def test_a_lease_that_could_end_before_a_call_does_is_refused(telling: Telling) -> None:
+    with pytest.raises(ConfigurationError, match="SPOTLIGHT_TCS_LEASE_SECONDS"):
+        telling.deliver(tcs_lease_seconds=0.4)
+
+
+def test_two_deliverers_at_once_tell_everything_once(telling: Telling) -> None:
+    telling.queue(*(call(position, post=position % 5) for position in range(1, 801)))
+    busy = 0
+
+    def one() -> None:
+        nonlocal busy
+        with Tcs(telling.settings, patience=QUICK) as tcs:
+            while waiting_calls(telling.ctx.store, OWNER):
+                try:
+                    deliver(telling.ctx.store, OWNER, tcs, telling.settings, now=telling.ctx.now)
+                except NotYetError:
+                    busy += 1
+                    time.sleep(0.02)
+
+    threads = [threading.Thread(target=one) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert busy
+    assert len(telling.told()) == len(set(telling.told())) == 800
+
+
+def test_a_holder_that_was_overtaken_sends_nothing_and_changes_nothing(
+    telling: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that sleeps (a paused container) between marking and sending wakes up after its lease."""
+    telling.queue(call(1), call(2))
+    tell = Tcs.tell_posts_changed
+
+    def sleepy(self: Tcs, changes: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr(Tcs, "tell_posts_changed", tell)
+        time.sleep(LEASE + 0.1)
+        assert telling.deliver()["told"] == 2
+        return tell(self, changes, **kwargs)
+
+    monkeypatch.setattr(Tcs, "tell_posts_changed", sleepy)
+    with pytest.raises(TransientError, match="no time left"):
+        telling.deliver()
+    assert sorted(telling.told()) == [(1, 0, "RECONCILED"), (2, 0, "RECONCILED")]
+    assert set(telling.states().values()) == {"told"}
+
+
+def test_a_holder_that_was_overtaken_before_marking_stops(
+    telling: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    telling.queue(call(1))
+    whole = calls._Delivery._next
+
+    def sleepy(self: Any, blocked: Any) -> Any:
+        found = whole(self, blocked)
+        monkeypatch.setattr(calls._Delivery, "_next", whole)
+        time.sleep(LEASE + 0.1)
+        telling.deliver()
+        return found
+
+    monkeypatch.setattr(calls._Delivery, "_next", sleepy)
+    with pytest.raises(NotYetError, match="taken over"):
+        telling.deliver()
+    assert len(telling.told()) == 1
