@@ -23,7 +23,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from include.esr.layout import load_format
+from include.esr.formats.layout import load_format
 from include.esr.names import Deanery, FileName, FileType
 from include.settings import PROJECT_ROOT, Settings
 
@@ -84,7 +84,7 @@ def make_file(path: Path, lines: int) -> None:
 
 def read_ours(path: Path) -> int:
     """Read with the product's reader; return the number of good lines."""
-    from include.esr.reader import DuplicateGuard, read_chunks
+    from include.esr.formats.reader import DuplicateGuard, read_chunks
 
     fmt, settings = load_format(NAME.type), Settings()
     guard, good = DuplicateGuard(fmt), 0

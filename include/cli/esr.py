@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from include.esr.context import EsrContext
-    from include.esr.ledger_entry import Entry
+    from include.esr.files.entry import Entry
 
 app = typer.Typer(help="The ESR exchange: files, replays, records.", no_args_is_help=True)
 
@@ -43,8 +43,8 @@ def files(
     as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
 ) -> None:
     """Show what came, what state it is in, what was found in it, and what a person should know."""
-    from include.esr import ledger
     from include.esr.documents import FileState
+    from include.esr.files import ledger
 
     if state is not None and state not in set(FileState):
         raise typer.BadParameter(f"there is no state {state!r}; there are {', '.join(FileState)}")
@@ -67,7 +67,7 @@ def replay(
     as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
 ) -> None:
     """Do a file anew from the landing zone, with the next run of esr_inbound. Harmless at any time."""
-    from include.esr.replay import replay_file
+    from include.esr.files.replay import replay_file
 
     with _context() as ctx:
         entry = replay_file(ctx, name, accept=accept)
@@ -86,7 +86,7 @@ def records(
 ) -> None:
     """Show the split records of a file as they were read. They are personal data."""
     from include.esr import records as split
-    from include.esr.replay import find_file
+    from include.esr.files.replay import find_file
 
     with _context() as ctx:
         file_id = find_file(ctx, name).file_id

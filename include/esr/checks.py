@@ -11,7 +11,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from include.esr.errors import FileRejectedError
-from include.esr.frame import is_named
+from include.esr.formats.frame import is_named
 from include.esr.names import FileType
 from include.quality.gate import run_suite
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from include.esr import records
 from include.esr.documents import MatchStatus
-from include.esr.person_plan import PersonStatus
-from include.esr.positions import POSITION_TYPES
+from include.esr.people.plan import PersonStatus
+from include.esr.positions.merging import POSITION_TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

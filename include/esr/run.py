@@ -10,9 +10,9 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from include.esr import ledger
 from include.esr.context import EsrContext
 from include.esr.documents import FileState, owner
+from include.esr.files import ledger
 from include.esr.names import Deanery, FileName
 from include.failures import located
 from include.npo.context import settle_memory
@@ -58,8 +58,8 @@ def discover_subjects(
     Raises:
         IntegrationError: SFTP, landing zone or store failed.
     """
-    from include.esr.discovery import discover
-    from include.esr.replay import replay_days
+    from include.esr.files.discovery import discover
+    from include.esr.files.replay import replay_days
 
     with located("esr_inbound", "discover"), open_context(run_id, settings, progress) as ctx:
         found = discover(ctx)
@@ -138,8 +138,8 @@ def pending_deaneries(ctx: EsrContext) -> set[str]:
 
 def _read(ctx: EsrContext, subject: str) -> Counts:
     """Split, judge and save a file; a deanery has nothing to read."""
-    from include.esr.discovery import settle_remote
     from include.esr.errors import FileRejectedError
+    from include.esr.files.discovery import settle_remote
     from include.esr.save import save_file
     from include.esr.split import split_file
     from include.esr.tcs import Tcs
@@ -158,11 +158,11 @@ def _read(ctx: EsrContext, subject: str) -> Counts:
 
 def _reconcile(ctx: EsrContext, subject: str) -> Counts:
     """Reconcile everything of the deanery that waits and tell TCS, then note it for the file."""
-    from include.esr.calls import deliver
-    from include.esr.person_updates import update_people
-    from include.esr.reconcile import reconcile_positions
+    from include.esr.people.updates import update_people
+    from include.esr.positions.reconcile import reconcile_positions
     from include.esr.results import file_counts
     from include.esr.tcs import Tcs
+    from include.esr.tcs.calls import deliver
 
     deanery = _deanery(subject)
     with Tcs(ctx.settings, progress=ctx.progress) as tcs:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from include.esr import ledger, records
+from include.esr import records
 from include.esr.documents import FileState
-from include.esr.ledger_entry import SavedMark
-from include.esr.person_parts import plan_people, touched_ids
-from include.esr.positions import POSITION_TYPES, plan_positions
-from include.esr.sequence import require_turn
+from include.esr.files import ledger
+from include.esr.files.entry import SavedMark
+from include.esr.files.sequence import require_turn
+from include.esr.people.saving import plan_people, touched_ids
+from include.esr.positions.merging import POSITION_TYPES, plan_positions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,15 +10,16 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from include.esr import ledger, records
+from include.esr import records
 from include.esr.checks import PastFile, require_frame, require_history, require_types
 from include.esr.documents import FileState, Source
 from include.esr.errors import FileRejectedError
-from include.esr.layout import load_format
-from include.esr.ledger_entry import SplitMark
+from include.esr.files import ledger
+from include.esr.files.entry import SplitMark
+from include.esr.files.receipts import prepare_receipt
+from include.esr.formats.layout import load_format
+from include.esr.formats.reader import DuplicateGuard, Start, read_chunks
 from include.esr.names import FileType
-from include.esr.reader import DuplicateGuard, Start, read_chunks
-from include.esr.receipts import prepare_receipt
 from include.esr.tally import DELETED, Tally
 from include.quality.gate import Reason
 from include.quality.quarantine import Quarantined, set_aside
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
 
     from include.esr.context import EsrContext
-    from include.esr.layout import FileFormat
-    from include.esr.ledger_entry import Entry
-    from include.esr.reader import BadLine, Chunk
+    from include.esr.files.entry import Entry
+    from include.esr.formats.layout import FileFormat
+    from include.esr.formats.reader import BadLine, Chunk
     from include.esr.tcs import Tcs
     from include.storage.mongo import Write
 

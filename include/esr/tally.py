@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from include.esr.frame import uncounted_lines
+from include.esr.formats.frame import uncounted_lines
 
 if TYPE_CHECKING:
-    from include.esr.reader import Chunk
+    from include.esr.formats.reader import Chunk
 
 DELETED = "D"
 
@@ -41,7 +41,7 @@ class Tally:
         footer: Number of data lines by the footer, ``None`` when the file has none.
         data_lines: Data lines met, bad ones included.
         codes: Bad lines by reason.
-        uncounted: Bad lines the footer may leave out, see ``include.esr.frame.uncounted_lines``.
+        uncounted: Bad lines the footer may leave out, see ``include.esr.formats.frame.uncounted_lines``.
     """
 
     header: dict[str, Any] | None = None

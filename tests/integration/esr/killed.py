@@ -22,9 +22,9 @@ from include.settings import PROJECT_ROOT
 POINTS = {
     "landed": ("include.storage.landing", "LandingZone", "put_file"),
     "committed": ("include.storage.mongo", "IntegrationStore", "commit"),
-    "moved": ("include.esr.sftp", "EsrFolder", "move"),
-    "told": ("include.esr.tcs_http", "TcsSession", "tell"),
-    "changed": ("include.esr.tcs_http", "TcsSession", "change"),
+    "moved": ("include.esr.files.sftp", "EsrFolder", "move"),
+    "told": ("include.esr.tcs.session", "TcsSession", "tell"),
+    "changed": ("include.esr.tcs.session", "TcsSession", "change"),
     "sent": ("include.events.publisher", "Publisher", "send"),
 }
 NOWHERE = ("nowhere", 0)

@@ -8,9 +8,9 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from include.esr import discovery, ledger
 from include.esr.context import EsrContext
-from include.esr.sftp import EsrFolder
+from include.esr.files import discovery, ledger
+from include.esr.files.sftp import EsrFolder
 from include.settings import Settings
 from include.storage.gzip_streams import Compressed
 from include.storage.landing import LandingZone

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from include.esr.documents import Source
-from include.esr.positions import plan_positions
+from include.esr.positions.merging import plan_positions
 from include.storage.mongo import IntegrationStore
 
 NOW = datetime(2026, 3, 4, 14, 30, tzinfo=UTC)

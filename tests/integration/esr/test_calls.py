@@ -13,12 +13,11 @@ import pytest
 
 from include.connectors.retry import RetryPolicy
 from include.errors import ConfigurationError, NotYetError, TransientError
-from include.esr import calls
-from include.esr.calls import Call, deliver, queue_calls, refusal_alert, release_calls, waiting_calls
 from include.esr.context import EsrContext
-from include.esr.lease import held_lease
-from include.esr.tcs import Tcs
-from include.esr.tcs_types import written
+from include.esr.tcs import Tcs, calls
+from include.esr.tcs.answers import written
+from include.esr.tcs.calls import Call, deliver, queue_calls, refusal_alert, release_calls, waiting_calls
+from include.esr.tcs.lease import held_lease
 from include.sandbox.esr.world import FIRST_POST
 from include.sandbox.tcs.process import TcsSandbox, running
 from include.settings import Settings

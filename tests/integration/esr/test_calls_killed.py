@@ -12,10 +12,9 @@ from typing import Any
 import pytest
 
 from include.errors import NotYetError
-from include.esr import calls
-from include.esr.calls import deliver
-from include.esr.lease import Lease
-from include.esr.tcs import Tcs
+from include.esr.tcs import Tcs, calls
+from include.esr.tcs.calls import deliver
+from include.esr.tcs.lease import Lease
 from include.npo.context import utc_now
 from include.settings import Settings
 from include.storage.mongo import IntegrationStore

@@ -13,10 +13,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from include.errors import ConfigurationError, FatalError, TransientError
-from include.esr import ledger
-from include.esr.discovery import discover, settle_remote
 from include.esr.documents import FileState, owner
-from include.esr.sftp import EsrFolder, open_folder
+from include.esr.files import ledger
+from include.esr.files.discovery import discover, settle_remote
+from include.esr.files.sftp import EsrFolder, open_folder
 from include.quality.gate import Reason
 from include.storage.landing import LandingZone
 from tests.conftest import HOME

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from include.esr.discovery import discover
+from include.esr.files.discovery import discover
 from tests.conftest import HOME
 from tests.integration.esr.inbox import Inbox, body_of, name_of
 from tests.integration.esr.killed_discovery import SIDE_EFFECTS

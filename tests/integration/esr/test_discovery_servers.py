@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from include.errors import ConfigurationError, TransientError
-from include.esr import ledger
-from include.esr.discovery import discover
+from include.esr.files import ledger
+from include.esr.files.discovery import discover
 from tests.integration.esr.inbox import NAME, Inbox, body_of
 from tests.integration.esr.strange_sftp import (
     FallsSilent,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from include.esr.replay import replay_file
+from include.esr.files.replay import replay_file
 from include.esr.run import discover_subjects, open_context, pending_deaneries
 from include.sandbox.esr.dirt import CONDEMNS, LINES, Dirt
 from include.sandbox.esr.files import MadeFile, rmc, rmf

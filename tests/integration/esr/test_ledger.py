@@ -7,12 +7,12 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from include.errors import ConfigurationError, FatalError, NotYetError
-from include.esr import ledger
 from include.esr.documents import FileState, file_id
-from include.esr.ledger_entry import Entry, SavedMark, Seen, SplitMark, named
+from include.esr.files import ledger
+from include.esr.files.entry import Entry, SavedMark, Seen, SplitMark, named
+from include.esr.files.receipts import MAX_ERRORS, prepare_receipt
+from include.esr.files.sequence import require_turn
 from include.esr.names import FileName
-from include.esr.receipts import MAX_ERRORS, prepare_receipt
-from include.esr.sequence import require_turn
 from include.quality.gate import Reason
 from tests.integration.esr.inbox import NAME, name_of
 

@@ -11,8 +11,8 @@ from datetime import timedelta
 import pytest
 
 from include.errors import NotYetError
-from include.esr import person_updates
 from include.esr.context import EsrContext
+from include.esr.people import updates as person_updates
 from include.esr.tcs import Tcs
 from include.npo.context import utc_now
 from include.settings import Settings

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from include.esr.person_parts import plan_people
+from include.esr.people.saving import plan_people
 from include.npo.context import utc_now
 from include.storage.mongo import FenceMovedError
 from tests.unit.esr.person_tables import source, tables_of

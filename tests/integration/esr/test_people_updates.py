@@ -10,8 +10,8 @@ from datetime import date, timedelta
 import pytest
 
 from include.errors import IntegrationError, NotYetError, TransientError
-from include.esr.person_parts import plan_people
-from include.esr.person_updates import release_people, update_people
+from include.esr.people.saving import plan_people
+from include.esr.people.updates import release_people, update_people
 from include.esr.tcs import Tcs
 from include.npo.context import utc_now
 from tests.unit.esr.person_tables import source, tables_of

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from include.esr.positions import plan_positions
+from include.esr.positions.merging import plan_positions
 from include.storage.mongo import FenceMovedError, IntegrationStore
 from tests.integration.esr.position_lines import NOW, NUMBER, line, save, source, table
 

@@ -11,11 +11,11 @@ import orjson
 import pytest
 
 from include.errors import IntegrationError
-from include.esr.calls import deliver
 from include.esr.context import EsrContext
 from include.esr.documents import owner
-from include.esr.reconcile import reconcile_positions
+from include.esr.positions.reconcile import reconcile_positions
 from include.esr.tcs import Tcs
+from include.esr.tcs.calls import deliver
 from include.events.schema import problem
 from include.sandbox.tcs.process import TcsSandbox
 from tests.integration.esr.position_lines import NOW, line, save, source
@@ -287,7 +287,7 @@ def test_a_crash_before_the_commit_leaves_nothing_half_done(exchange, monkeypatc
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr("include.esr.reconcile.queue_calls", crash)
+        patch.setattr("include.esr.positions.reconcile.queue_calls", crash)
         with pytest.raises(RuntimeError):
             exchange.reconcile()
     assert (exchange.events(), exchange.position()["match"]) == ([], None)

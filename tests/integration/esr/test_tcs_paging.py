@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from include.esr.tcs import Tcs
-from include.esr.tcs_types import UnreadableAnswerError
+from include.esr.tcs.answers import UnreadableAnswerError
 from include.settings import Settings
 
 Answer = Callable[[list[dict[str, Any]], int, int], tuple[Any, dict[str, str]]]

@@ -18,7 +18,7 @@ from include.errors import (
     TransientError,
 )
 from include.esr.tcs import Tcs
-from include.esr.tcs_types import PostChanged, UnreadableAnswerError, Verdict
+from include.esr.tcs.answers import PostChanged, UnreadableAnswerError, Verdict
 from include.sandbox.esr.world import FIRST_PERSON, FIRST_POST, World
 from include.sandbox.tcs.process import TcsSandbox
 from include.settings import Settings

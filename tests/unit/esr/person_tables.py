@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from include.esr.documents import Source
-from include.esr.people import COLUMNS
+from include.esr.people.parts import COLUMNS
 
 TYPES = {
     "line": pa.int64(),

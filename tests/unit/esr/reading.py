@@ -6,9 +6,9 @@ import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from include.esr.layout import load_format
+from include.esr.formats.layout import load_format
+from include.esr.formats.reader import BadLine, Chunk, DuplicateGuard, Footer, Header, Start, read_chunks
 from include.esr.names import FileType
-from include.esr.reader import BadLine, Chunk, DuplicateGuard, Footer, Header, Start, read_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from include.errors import FatalError
-from include.esr import layout
-from include.esr.layout import ColumnType, load_format
+from include.esr.formats import layout
+from include.esr.formats.layout import ColumnType, load_format
 from include.esr.names import FileType
 
 

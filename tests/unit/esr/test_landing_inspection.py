@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from include.esr.landing import BLOCK, inspect
+from include.esr.files.landing import BLOCK, inspect
 
 
 def decodes(body: bytes, encoding: str) -> bool:

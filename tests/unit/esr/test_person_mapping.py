@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from include.esr.layout import load_format
+from include.esr.formats.layout import load_format
 from include.esr.names import FileType
-from include.esr.people import COLUMNS
-from include.esr.person_mapping import (
+from include.esr.people.mapping import (
     ABSENCE,
     ADDRESS,
     CONTACT,
@@ -17,6 +16,7 @@ from include.esr.person_mapping import (
     composite_of,
     revision_hash,
 )
+from include.esr.people.parts import COLUMNS
 
 
 def entry(at="1", *, gone=False, **values):

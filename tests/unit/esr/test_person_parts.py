@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.esr.people import MAX_ENTRIES, Parts
-from include.esr.person_mapping import composite_of
-from include.esr.person_parts import lines_of_people, touched_ids
+from include.esr.people.mapping import composite_of
+from include.esr.people.parts import MAX_ENTRIES, Parts
+from include.esr.people.saving import lines_of_people, touched_ids
 from tests.unit.esr.person_tables import source, tables_of
 
 

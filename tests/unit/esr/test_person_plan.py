@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from include.esr.people import Parts
-from include.esr.person_mapping import Composite
-from include.esr.person_plan import (
+from include.esr.people.mapping import Composite
+from include.esr.people.parts import Parts
+from include.esr.people.plan import (
     PendingPerson,
     PersonStatus,
     Result,
@@ -19,7 +19,7 @@ from include.esr.person_plan import (
     settled_without_tcs,
     told_now,
 )
-from include.esr.tcs_types import Absence, Person, Placement
+from include.esr.tcs.answers import Absence, Person, Placement
 
 ABSENCES = {"7": {"startDate": "2026-03-01", "durationInDays": 5}}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from include.esr.documents import MatchStatus
-from include.esr.position_results import (
+from include.esr.positions.results import (
     Decision,
     Match,
     StoredPosition,

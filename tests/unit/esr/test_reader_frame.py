@@ -7,7 +7,7 @@ import gzip
 import pytest
 
 from include.esr.errors import FileRejectedError
-from include.esr.frame import check_frame, sniff, tail_is_footer, uncounted_lines
+from include.esr.formats.frame import check_frame, sniff, tail_is_footer, uncounted_lines
 from include.esr.names import FileName
 from tests.unit.esr.reading import HEADER, REAL, framed, read
 

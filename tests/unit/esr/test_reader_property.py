@@ -10,7 +10,7 @@ from datetime import date
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from include.esr.layout import ColumnType
+from include.esr.formats.layout import ColumnType
 from tests.unit.esr.reading import HEADER, REAL, RMF, chunks_of, joined, read
 
 SOUND_QUOTES = re.compile(r'(?:[^",]*|"(?:[^"]|"")*")(?:,(?:[^",]*|"(?:[^"]|"")*"))*')

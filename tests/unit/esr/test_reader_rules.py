@@ -7,7 +7,7 @@ from datetime import date, time
 import pyarrow as pa
 import pytest
 
-from include.esr.reader import DuplicateGuard, Footer, Header
+from include.esr.formats.reader import DuplicateGuard, Footer, Header
 from tests.unit.esr.reading import HEADER, REAL, RMF, chunks_of, framed, joined, read
 
 ABS = 'ABS,7,20260301,"C",20260302,20260303,1.5,88'

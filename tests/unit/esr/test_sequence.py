@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime
 import pytest
 
 from include.esr.documents import APPLIED, FileState, file_id
-from include.esr.ledger_entry import Entry
+from include.esr.files.entry import Entry
+from include.esr.files.sequence import Turn, repeated_number, turn_of
 from include.esr.names import Deanery, FileType
-from include.esr.sequence import Turn, repeated_number, turn_of
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 

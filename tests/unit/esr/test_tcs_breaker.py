@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from include.errors import NotYetError
-from include.esr.breaker import CircuitBreaker
+from include.esr.tcs.breaker import CircuitBreaker
 
 
 class Clock:

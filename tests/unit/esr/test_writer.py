@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from include.errors import RecordError
-from include.esr.frame import check_frame, tail_is_footer
-from include.esr.layout import ColumnType, load_format
+from include.esr.formats.frame import check_frame, tail_is_footer
+from include.esr.formats.layout import ColumnType, load_format
+from include.esr.formats.reader import read_chunks
+from include.esr.formats.writer import write_file
 from include.esr.names import Deanery, FileName, FileType
-from include.esr.reader import read_chunks
-from include.esr.writer import write_file
 from tests.unit.esr.reading import REAL
 
 AT = datetime(2026, 3, 4, 14, 30, 5, tzinfo=UTC)

@@ -1,0 +1,145 @@
+"""Land a file of the exchange: what its bytes are, where they go, and whether it can be used at all."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, BinaryIO
+
+from include.esr.errors import FileRejectedError
+from include.esr.formats.frame import sniff, tail_is_footer
+from include.esr.names import RMT, FileName, FileType
+from include.quality.gate import Reason
+
+if TYPE_CHECKING:
+    from include.esr.files.sftp import RemoteFile
+
+BLOCK = 2**20
+END_BYTES = 4096
+"""What is looked at of a file's start and end."""
+FRAME_LINES = 2
+LATER = frozenset({FileType.APC, FileType.DCC})
+"""Confirmations: they come into the same folder and are read by a stage of their own."""
+_UNDEFINED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")  # the bytes Windows-1252 gives no meaning
+_COUNT = re.compile(rb"[0-9]{1,18}(?=\r?\n\Z)")
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What one pass over a file's bytes found.
+
+    Attributes:
+        encoding: ``utf-8``, ``cp1252`` when only that decodes it, ``None`` when neither does.
+        lines: Lines in all; a last one without its newline counts.
+        head: The first bytes.
+        tail: The last bytes.
+    """
+
+    sha256: str
+    size: int
+    lines: int
+    encoding: str | None
+    head: bytes
+    tail: bytes
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether the file ends in a footer that counts its lines right."""
+        if not tail_is_footer(self.tail):
+            return False
+        counted = _COUNT.search(self.tail)
+        return counted is not None and int(counted.group()) == self.lines - FRAME_LINES
+
+
+def inspect(file: BinaryIO) -> Inspection:
+    """Read a file once, from its start, in blocks."""
+    digest, size, lines = hashlib.sha256(), 0, 0
+    head = tail = b""
+    utf8: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
+    western = True
+    file.seek(0)
+    while block := file.read(BLOCK):
+        digest.update(block)
+        size += len(block)
+        lines += block.count(b"\n")
+        head = head or block[:END_BYTES]
+        tail = (tail + block[-END_BYTES:])[-END_BYTES:]
+        utf8 = utf8 if utf8 and _decodes(utf8, block) else None
+        western = western and _UNDEFINED.search(block) is None
+    if utf8 and not _decodes(utf8, b"", final=True):
+        utf8 = None
+    encoding = "utf-8" if utf8 else "cp1252" if western else None
+    return Inspection(
+        digest.hexdigest(), size, lines + (size > 0 and not tail.endswith(b"\n")), encoding, head, tail
+    )
+
+
+def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool = False) -> bool:
+    try:
+        decoder.decode(block, final)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What a file's name says: its parts, or why it cannot be one of ours."""
+
+    name: FileName | None
+    reason: Reason | None
+
+    @property
+    def is_for_later(self) -> bool:
+        """Return whether another stage reads it: it stays where it is."""
+        return self.name is not None and self.name.type in LATER
+
+
+def read_name(name: str) -> Called:
+    """Return what a file's name says."""
+    try:
+        parsed = FileName.parse(name)
+    except FileRejectedError as error:
+        return Called(None, Reason(error.code, f"{error.message}: ask the sender to name it so"))
+    if parsed.type in RMT | LATER:
+        return Called(parsed, None)
+    return Called(
+        parsed, Reason("not_inbound", f"{parsed.type} is what we send to ESR: ask why it came back")
+    )
+
+
+def refusal(inspection: Inspection) -> Reason | None:
+    """Return why a file cannot be used, from its bytes alone; ``None`` when nothing speaks against it."""
+    if not inspection.size:
+        return Reason("empty_file", "the file is empty: ask ESR for it again")
+    try:
+        sniff(inspection.head)
+    except FileRejectedError as error:
+        return Reason(error.code, error.message)
+    if inspection.encoding is None:
+        return Reason(
+            "undecodable",
+            "the file is neither UTF-8 nor Windows-1252; it is kept as it came: ask ESR for a sound one",
+        )
+    return None
+
+
+def too_large(file: RemoteFile, most: int) -> Reason:
+    """Return why a file is not even fetched."""
+    return Reason(
+        "file_too_large",
+        f"the file has {file.size:,} bytes, more than the {most:,} allowed; it was not fetched and lies in "
+        "rejected/ on the SFTP server: if it is right, raise SPOTLIGHT_ESR_MAX_FILE_BYTES and have it resent",
+    )
+
+
+def object_key(file: RemoteFile, name: FileName | None, sha256: str) -> str:
+    """Return where a file goes in the landing zone: the same for the same content under the same name."""
+    if name is not None:
+        return f"esr/inbound/{name.deanery}/{name.day.isoformat()}/{file.name}/{sha256[:16]}.gz"
+    # Names that cannot be read may be anything, of any length; the ledger has them.
+    day = datetime.fromtimestamp(min(max(file.modified, 0), 2**32), UTC).date()
+    return f"esr/inbound/unnamed/{day.isoformat()}/{sha256}.gz"

@@ -1,0 +1,76 @@
+"""Receipts: what ESR is to be told of a file it sent (RTC), prepared with the verdict it tells of."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from include.errors import FatalError
+from include.esr.documents import FileState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from pymongo.client_session import ClientSession
+
+    from include.esr.files.entry import Entry
+    from include.storage.mongo import IntegrationStore
+
+MAX_ERRORS = 10_000
+"""Lines one receipt names; how many more there are is in ``more``."""
+_ERROR_FIELDS = ("line", "record_type", "code", "text")
+
+
+class Outcome(StrEnum):
+    """What became of a file as a whole."""
+
+    SUCCESS = "success"
+    ERRORS = "errors"
+    REJECTED = "rejected"
+
+
+def prepare_receipt(
+    store: IntegrationStore,
+    session: ClientSession,
+    entry: Entry,
+    *,
+    lines: Sequence[Mapping[str, Any]],
+    counts: Mapping[str, int],
+    at: datetime,
+) -> None:
+    """Prepare the receipt of a file, in the transaction that commits its verdict; a later one replaces it.
+
+    Args:
+        store: The store.
+        session: Of the caller's transaction, in which the ledger has the verdict already.
+        entry: The file.
+        lines: The lines set aside: ``line``, ``record_type``, ``code`` and ``text``, which says what is
+            wrong and holds nothing of the line itself.
+        counts: What was found in the file.
+        at: Now.
+
+    Raises:
+        FatalError: The file is not on the ledger.
+    """
+    found = store["esr_file"].find_one({"_id": entry.file_id}, {"state": 1, "reason": 1}, session=session)
+    if found is None:
+        raise FatalError("no receipt for a file that is not on the ledger", subject=entry.file_id)
+    rejected = found["state"] == FileState.REJECTED.value
+    outcome = Outcome.REJECTED if rejected else Outcome.ERRORS if lines else Outcome.SUCCESS
+    store["esr_receipt"].replace_one(
+        {"_id": entry.file_id},
+        {
+            "deanery": entry.deanery.value if entry.deanery else None,
+            "name": entry.name,
+            "state": "prepared",
+            "outcome": outcome.value,
+            "reason": found["reason"] if rejected else None,
+            "errors": [{name: line[name] for name in _ERROR_FIELDS} for line in lines[:MAX_ERRORS]],
+            "more": max(0, len(lines) - MAX_ERRORS),
+            "counts": dict(counts),
+            "prepared_at": at,
+        },
+        upsert=True,
+        session=session,
+    )

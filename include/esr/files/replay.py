@@ -1,0 +1,84 @@
+"""Replay: a file is done anew from the landing zone, without asking the partner. Harmless at any time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from include.errors import ConfigurationError
+from include.esr.files import ledger
+from include.esr.names import RMT
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from pymongo.client_session import ClientSession
+
+    from include.esr.context import EsrContext
+    from include.esr.files.entry import Entry
+
+
+def replay_file(ctx: EsrContext, name: str, *, accept: str | None = None) -> Entry:
+    """Put the newest version of a file back to where it had just landed; the next run does it anew.
+
+    Args:
+        ctx: The stage's context.
+        name: The file's name, or ``<name>#<version>`` for an earlier version.
+        accept: Why a person says the file is right, however unlike the deanery's other files it is; kept on
+            the ledger. The frame and the lines are checked all the same.
+
+    Raises:
+        ConfigurationError: There is no such file, or nothing of it was landed.
+    """
+    entry = find_file(ctx, name)
+
+    def write(session: ClientSession, _order: int) -> None:
+        at = ctx.now()
+        ledger.reset_for_replay(ctx.store, session, entry.file_id, at)
+        accepted = {"why": accept, "at": at} if accept else None
+        ctx.store["esr_file"].update_one(
+            {"_id": entry.file_id},
+            {"$unset": {"tally": "", "unmatched_share": ""}, "$set": {"accepted": accepted}},
+            session=session,
+        )
+
+    ctx.store.commit_plan(entry.source.owner, lambda: (None, write))
+    return ledger.read(ctx.store, entry.file_id)
+
+
+def replay_days(ctx: EsrContext, start: datetime, end: datetime) -> list[str]:
+    """Replay every RMF and RMC whose day lies in an interval, and return their ids in sequence.
+
+    Args:
+        ctx: The stage's context.
+        start: The first day, inclusive.
+        end: The end, exclusive: midnight leaves that day out.
+
+    Raises:
+        TransientError: The store did not answer.
+    """
+    last = (end - timedelta(microseconds=1)).date()
+    chosen = [
+        entry
+        for entry in ledger.entries(ctx.store, since=start.date(), until=last, limit=10_000)
+        if entry.type in RMT and entry.key is not None
+    ]
+    return [replay_file(ctx, entry.file_id).file_id for entry in chosen]
+
+
+def find_file(ctx: EsrContext, name: str) -> Entry:
+    """Return the newest version of a file, or the one that ``<name>#<version>`` asks for.
+
+    Raises:
+        ConfigurationError: There is no such file.
+    """
+    if "#" in name:
+        known = {entry.file_id: entry for entry in ledger.versions(ctx.store, name.partition("#")[0])}
+        entry = known.get(name)
+    else:
+        entry = ledger.latest(ctx.store, name)
+    if entry is None:
+        raise ConfigurationError(
+            "this file never came; 'spotlight esr files' lists those that did", subject=name
+        )
+    return entry

@@ -1,0 +1,139 @@
+"""Sequence: RMF and RMC of a deanery share one counter that rises by one a day, and are applied in order.
+
+A number that is missing is a missing file, a number that comes twice a duplicate (domain page, Files).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from include.errors import NotYetError
+from include.esr.documents import APPLIED, FileState, owner
+from include.esr.files import ledger
+from include.esr.files.entry import Alert
+from include.esr.names import RMT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from pymongo.client_session import ClientSession
+
+    from include.esr.files.entry import Entry
+    from include.storage.mongo import IntegrationStore, Write
+
+STAGE = "save"
+RECHECK_SECONDS = 60.0
+MAX_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Whether a file may be applied.
+
+    Attributes:
+        waits_for: Files before it that are not applied yet, the first ones.
+        missing: First and last number that are missing right before it, ``None`` when none is.
+    """
+
+    waits_for: tuple[str, ...] = ()
+    missing: tuple[int, int] | None = None
+
+
+def turn_of(entry: Entry, siblings: Sequence[Entry]) -> Turn:
+    """Return whether it is a file's turn among the files of its deanery.
+
+    All files of a lower order come first. The number before it is expected to be on the ledger, unless no
+    file came before it at all, or only such with higher numbers: then the counter was set back.
+
+    Args:
+        entry: The file.
+        siblings: All files of the deanery.
+    """
+    others = [other for other in siblings if other.type in RMT and other.file_id != entry.file_id]
+    before = [other for other in others if _order(other) < _order(entry)]
+    waits_for = tuple(other.file_id for other in before if other.state not in APPLIED)[:MAX_NAMED]
+    numbers = {other.sequence for other in others if other.sequence is not None}
+    lower = [
+        other.sequence
+        for other in before
+        if other.sequence is not None and entry.sequence is not None and other.sequence < entry.sequence
+    ]
+    if not lower or entry.sequence is None or entry.sequence - 1 in numbers:
+        return Turn(waits_for)
+    return Turn(waits_for, (max(lower) + 1, entry.sequence - 1))
+
+
+def repeated_number(entry: Entry, siblings: Sequence[Entry], *, at: datetime) -> Iterator[Alert]:
+    """Yield an alert when another RMF or RMC of the deanery has the file's number."""
+    same = [
+        other.name
+        for other in siblings
+        if other.type in RMT and other.sequence == entry.sequence and other.name != entry.name
+    ]
+    if same:
+        names = ", ".join(sorted(set(same))[:MAX_NAMED])
+        yield Alert("sequence_repeat", f"number {entry.sequence} has come before, with {names}", at)
+
+
+def require_turn(store: IntegrationStore, entry: Entry, *, now: datetime, wait_seconds: float) -> None:
+    """Require that it is a file's turn; a missing file before it is waited for, then marked as a gap.
+
+    Args:
+        store: The store.
+        entry: The file.
+        now: The time.
+        wait_seconds: How long after it landed a missing number is waited for.
+
+    Raises:
+        NotYetError: A file before it is not applied yet, or is missing and still waited for.
+        IntegrationError: As ``store_errors`` says.
+    """
+    if entry.deanery is None:
+        return
+    turn = turn_of(entry, ledger.siblings(store, entry.deanery))
+    if turn.waits_for:
+        raise NotYetError(
+            f"waits for {', '.join(turn.waits_for)}, which come before it and are not applied yet",
+            retry_after=RECHECK_SECONDS,
+            subject=entry.file_id,
+            stage=STAGE,
+        )
+    if turn.missing is None:
+        return
+    left = entry.states[FileState.LANDED] + timedelta(seconds=wait_seconds) - now
+    if left > timedelta(0):
+        raise NotYetError(
+            f"{_numbers(turn.missing)} of {entry.deanery} not there yet; waits until "
+            f"{now + left:%Y-%m-%d %H:%M} UTC, then goes on without",
+            retry_after=min(RECHECK_SECONDS, left.total_seconds()),
+            subject=entry.file_id,
+            stage=STAGE,
+        )
+    _mark_gap(store, entry, turn.missing, now)
+
+
+def _mark_gap(store: IntegrationStore, entry: Entry, missing: tuple[int, int], now: datetime) -> None:
+    message = f"{_numbers(missing)} did not come in time; this file was applied without it: ask ESR for it"
+
+    def prepare() -> tuple[None, Write | None]:
+        known = ledger.read(store, entry.file_id).alerts
+        if any((alert.code, alert.message) == ("sequence_gap", message) for alert in known):
+            return None, None
+        return None, write
+
+    def write(session: ClientSession, _order: int) -> None:
+        ledger.add_alert(store, session, entry.file_id, "sequence_gap", message, at=now)
+
+    store.commit_plan(owner(str(entry.deanery)), prepare)
+
+
+def _numbers(missing: tuple[int, int]) -> str:
+    first, last = missing
+    return f"number {first}" if first == last else f"numbers {first} to {last}"
+
+
+def _order(entry: Entry) -> tuple[str, str]:
+    return entry.order or "", entry.file_id

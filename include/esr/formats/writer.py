@@ -1,0 +1,128 @@
+"""Writing files for ESR, from the same layout they are read with."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, time
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from include.errors import RecordError
+from include.esr.formats.layout import ColumnType
+from include.esr.formats.values import DECIMAL, MAX_DIGITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from datetime import datetime
+
+    from include.esr.formats.layout import Column, Dialect, FileFormat, RecordFormat
+    from include.esr.names import FileName
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def write_file(
+    name: FileName, fmt: FileFormat, records: Iterable[Mapping[str, object]], *, at: datetime
+) -> bytes:
+    """Return a whole file: UTF-8, LF, header and footer around the records in the order given.
+
+    Args:
+        name: Name it will have; its header repeats it.
+        fmt: What its lines are.
+        records: Column values by name and the record code as ``type``; what is left out is empty.
+        at: When it is made, for the header; the same moment gives the same bytes.
+
+    Raises:
+        RecordError: A record cannot be written so that ESR would read it: ``missing_value``,
+            ``too_long``, ``bad_value``, ``bad_text``, ``bad_integer``, ``bad_decimal``, ``bad_date``,
+            ``bad_time``, ``control_character``, ``bad_encoding``, ``unknown_record_type`` or
+            ``unknown_column``. The message names the record's place in the file.
+    """
+    header = {
+        "stem": name.stem,
+        "day": at.date(),
+        "time": at.time(),
+        "deanery": str(name.deanery),
+        "sequence": name.sequence,
+    }
+    lines = [_line(header, fmt.header, fmt.dialect)]
+    lines += _data_lines(fmt, records, subject=str(name))
+    lines.append(_line({"count": len(lines) - 1}, fmt.footer, fmt.dialect))
+    return "".join(lines).encode()
+
+
+def _data_lines(fmt: FileFormat, records: Iterable[Mapping[str, object]], *, subject: str) -> Iterator[str]:
+    for ordinal, record in enumerate(records, start=1):
+        try:
+            yield _line(record, _format_of(record, fmt), fmt.dialect)
+        except RecordError as error:
+            message = f"record {ordinal}: {error.message}"
+            raise RecordError(message, code=error.code, subject=subject) from None
+
+
+def _format_of(record: Mapping[str, object], fmt: FileFormat) -> RecordFormat:
+    try:
+        return fmt.records[str(record["type"])]
+    except KeyError:
+        raise RecordError("it has no type this file knows", code="unknown_record_type") from None
+
+
+def _line(record: Mapping[str, object], layout: RecordFormat, dialect: Dialect) -> str:
+    if unknown := record.keys() - layout.by_name.keys() - {"type"}:
+        raise RecordError(f"{layout.code} has no column {min(unknown)}", code="unknown_column")
+    values = [_field(record.get(column.name), column, layout, dialect) for column in layout.columns]
+    return dialect.delimiter.join([layout.code, *values]) + "\n"
+
+
+def _field(value: object, column: Column, layout: RecordFormat, dialect: Dialect) -> str:
+    """Return a value as it stands in the line."""
+    try:
+        text = _text(value, column, dialect)
+    except RecordError as error:
+        place = f"{layout.code} column {layout.place(column.name)} ({column.name})"
+        raise RecordError(f"{place} {error.message}", code=error.code) from None
+    if not text or not (column.in_quotes or dialect.delimiter in text or dialect.quote in text):
+        return text
+    return dialect.quote + text.replace(dialect.quote, 2 * dialect.quote) + dialect.quote
+
+
+def _text(value: object, column: Column, dialect: Dialect) -> str:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        if column.mandatory:
+            raise RecordError("is mandatory and empty", code="missing_value")
+        value = value or None
+    if value is None:
+        return ""
+    match column.type, value:
+        case ColumnType.TEXT, str():
+            return _sound_text(value, column, dialect)
+        case ColumnType.INTEGER, int() if not isinstance(value, bool) and 0 <= value < 10**MAX_DIGITS:
+            return str(value)
+        case ColumnType.DECIMAL, int() | float() | Decimal() if not isinstance(value, bool):
+            return _decimal(value)
+        case ColumnType.DATE, date():
+            return f"{value.year:04}{value.month:02}{value.day:02}"
+        case ColumnType.TIME, time():
+            return f"{value:%H%M%S}"
+    raise RecordError(f"holds no {column.type}", code=f"bad_{column.type}")
+
+
+def _sound_text(text: str, column: Column, dialect: Dialect) -> str:
+    limit = column.max_length or dialect.max_length
+    if len(text) > limit:
+        raise RecordError(f"has more than {limit} characters", code="too_long")
+    if _CONTROL.search(text):
+        raise RecordError("holds a newline, NUL or other control character", code="control_character")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise RecordError("holds half a character", code="bad_encoding")
+    if column.allowed and text and text not in column.allowed:
+        raise RecordError(f"is none of {', '.join(column.allowed)}", code="bad_value")
+    return text
+
+
+def _decimal(value: float | Decimal) -> str:
+    """Return the shortest plain form that is the same number."""
+    text = f"{Decimal(str(value)):f}"
+    if not re.fullmatch(DECIMAL, text):
+        raise RecordError("has too many digits, or is no number", code="bad_decimal")
+    return text

@@ -1,0 +1,1 @@
+"""Positions: merged from POS and POR, matched with TCS's posts."""
