@@ -72,7 +72,14 @@ def _consume(
         document["person"] = found[0]["id"] if found else None
     collection.replace_one({"_id": document["_id"]}, document, upsert=True)
     if document.get("post"):
-        body = {"positionId": int(record_id), "postId": document["post"], "status": "RECONCILED"}
+        body = {
+            "eventDateTime": "2026-03-04T14:30:00Z",
+            "filename": "DE_EMD_RMF_20260304_00000017.DAT",
+            "positionId": int(record_id),
+            "positionNumber": fields[4],
+            "postId": document["post"],
+            "status": "RECONCILED",
+        }
         answer = tcs.post(
             f"{settings.tcs_url}/api/posts/{document['post']}/esr-changed", json=body, timeout=30
         )

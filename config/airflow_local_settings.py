@@ -23,6 +23,8 @@ _HEAVY = (
     "pandas",
     "pyarrow.csv",
     "dlt.sources.helpers.rest_client",
+    "aiohttp",
+    "asyncssh",
     "pymongo",
     "boto3",
 )

@@ -10,6 +10,7 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from include.esr.alerts import tell
 from include.esr.context import EsrContext
 from include.esr.documents import FileState, owner
 from include.esr.files import ledger
@@ -62,7 +63,10 @@ def discover_subjects(
     from include.esr.files.replay import replay_days
 
     with located("esr_inbound", "discover"), open_context(run_id, settings, progress) as ctx:
+        began = ctx.now()
         found = discover(ctx)
+        for file_id in (*found.landed, *found.rejected):
+            tell(ledger.read(ctx.store, file_id), since=began)
         if interval is not None:
             return replay_days(ctx, *interval)[:MAX_SUBJECTS], found.unsettled
         files = ledger.due(ctx.store)
@@ -146,14 +150,18 @@ def _read(ctx: EsrContext, subject: str) -> Counts:
 
     if _is_deanery(subject):
         return {}
+    began = ctx.now()
     try:
         with Tcs(ctx.settings, progress=ctx.progress) as tcs:
             split_file(ctx, subject, tcs)
     except FileRejectedError:
+        tell(ledger.read(ctx.store, subject), since=began)
         settle_remote(ctx, subject)
         raise
     save_file(ctx, subject)
-    return dict(ledger.read(ctx.store, subject).counts)
+    entry = ledger.read(ctx.store, subject)
+    tell(entry, since=began)
+    return dict(entry.counts)
 
 
 def _reconcile(ctx: EsrContext, subject: str) -> Counts:

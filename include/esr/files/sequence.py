@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from include.storage.mongo import IntegrationStore, Write
 
 STAGE = "save"
-RECHECK_SECONDS = 60.0
+FIRST_RECHECK_SECONDS = 5.0
+"""Until a file looks again for one before it that is at work."""
+SHARE_OF_REST = 0.25
+"""The longer nothing has become of a file at work, the later the next look: after this share of it."""
 MAX_NAMED = 3
 
 
@@ -88,16 +91,18 @@ def require_turn(store: IntegrationStore, entry: Entry, *, now: datetime, wait_s
         wait_seconds: How long after it landed a missing number is waited for.
 
     Raises:
-        NotYetError: A file before it is not applied yet, or is missing and still waited for.
+        NotYetError: A file before it is not applied yet, or is missing and still waited for: looking again
+            makes sense then when the wait is over, as a file that comes meanwhile is a later run's.
         IntegrationError: As ``store_errors`` says.
     """
     if entry.deanery is None:
         return
-    turn = turn_of(entry, ledger.siblings(store, entry.deanery))
+    siblings = ledger.siblings(store, entry.deanery)
+    turn = turn_of(entry, siblings)
     if turn.waits_for:
         raise NotYetError(
             f"waits for {', '.join(turn.waits_for)}, which come before it and are not applied yet",
-            retry_after=RECHECK_SECONDS,
+            retry_after=recheck_after(turn, siblings, now=now),
             subject=entry.file_id,
             stage=STAGE,
         )
@@ -108,11 +113,22 @@ def require_turn(store: IntegrationStore, entry: Entry, *, now: datetime, wait_s
         raise NotYetError(
             f"{_numbers(turn.missing)} of {entry.deanery} not there yet; waits until "
             f"{now + left:%Y-%m-%d %H:%M} UTC, then goes on without",
-            retry_after=min(RECHECK_SECONDS, left.total_seconds()),
+            retry_after=left.total_seconds(),
             subject=entry.file_id,
             stage=STAGE,
         )
     _mark_gap(store, entry, turn.missing, now)
+
+
+def recheck_after(turn: Turn, siblings: Sequence[Entry], *, now: datetime) -> float:
+    """Return after how many seconds to look again: soon while the files before get on, later when they rest.
+
+    One that failed rests until a later run takes it up again: nobody looks every few seconds until then.
+    """
+    waits_for = set(turn.waits_for)
+    stirred = [max(each.states.values()) for each in siblings if each.file_id in waits_for and each.states]
+    rest = (now - max(stirred)).total_seconds() if stirred else 0.0
+    return max(rest * SHARE_OF_REST, FIRST_RECHECK_SECONDS)
 
 
 def _mark_gap(store: IntegrationStore, entry: Entry, missing: tuple[int, int], now: datetime) -> None:

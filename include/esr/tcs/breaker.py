@@ -55,6 +55,18 @@ class CircuitBreaker:
             await asyncio.shield(self._probe)
         return False
 
+    def require_closed(self, failure: Exception) -> None:
+        """Make a failure one that can wait, when it left the breaker open.
+
+        Raises:
+            NotYetError: It is open; the failure is its cause.
+        """
+        if not isinstance(failure, NotYetError) and self._open_until is not None:
+            raise NotYetError(
+                f"{failure}; TCS is left alone for a while, nothing is lost, the work waits where it is",
+                retry_after=max(0.0, self._open_until - self._clock()),
+            ) from failure
+
     def succeeded(self, *, probe: bool) -> None:
         """Note an answer of a service that works."""
         if probe:

@@ -267,8 +267,9 @@ class _Delivery:
                 self._note(calls, change, ours)
             counts[outcome.verdict] += len(calls)
         if unsent := sum(not outcome.sent for outcome in outcomes):
-            raise TransientError(
+            raise NotYetError(
                 f"{unsent} of {len(wave)} changes could not be sent to TCS in time; they wait, in order",
+                retry_after=self.settings.tcs_breaker_seconds,
                 subject=self.lease.owner,
             )
         return sum(outcome.verdict is Verdict.UNKNOWN for outcome in outcomes)

@@ -102,7 +102,7 @@ class TcsSession:
         Raises:
             IntegrationError: As ``Tcs`` says.
         """
-        answer = await self._persist(_Request(endpoint, method, path, body))
+        answer = await self._insist(_Request(endpoint, method, path, body))
         if answer.status != HTTPStatus.OK:
             raise not_looked_up(endpoint, answer)
         return answer
@@ -115,7 +115,7 @@ class TcsSession:
         Raises:
             IntegrationError: As ``Tcs`` says.
         """
-        answer = await self._persist(_Request(endpoint, "GET", path))
+        answer = await self._insist(_Request(endpoint, "GET", path))
         if answer.status == HTTPStatus.NOT_FOUND and is_of_the_api(answer):
             return None
         if answer.status != HTTPStatus.OK:
@@ -128,7 +128,7 @@ class TcsSession:
         Raises:
             IntegrationError: As ``Tcs`` says.
         """
-        answer = await self._persist(_Request(endpoint, method, path, body))
+        answer = await self._insist(_Request(endpoint, method, path, body))
         if not is_of_the_api(answer):
             raise UnreadableAnswerError(
                 f"a page, not TCS, answered a change ({answer.status}); it is sent again", subject=SUBJECT
@@ -161,6 +161,14 @@ class TcsSession:
         """Close the connections."""
         if self._client is not None:
             await self._client.close()
+
+    async def _insist(self, request: _Request) -> Answer:
+        """Return the answer to what may be repeated; once the breaker has opened, later is soon enough."""
+        try:
+            return await self._persist(request)
+        except TransientError as error:
+            self._breaker.require_closed(error)
+            raise
 
     async def _persist(
         self,

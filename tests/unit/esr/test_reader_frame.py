@@ -6,18 +6,22 @@ import gzip
 
 import pytest
 
+from include.esr.checks import require_frame
 from include.esr.errors import FileRejectedError
-from include.esr.formats.frame import check_frame, sniff, tail_is_footer, uncounted_lines
+from include.esr.formats.frame import sniff, tail_is_footer
 from include.esr.names import FileName
-from tests.unit.esr.reading import HEADER, REAL, framed, read
+from include.esr.tally import Tally
+from tests.unit.esr.reading import HEADER, REAL, chunks_of, framed
 
 NAME = FileName.parse("DE_WES_RMF_20260304_00000017.DAT")
 CHANGES = FileName.parse("DE_WES_RMC_20260304_00000017.DAT")
 
 
 def check(body: str, name: FileName = NAME) -> None:
-    whole = read(body)
-    check_frame(name, whole.header, whole.footer, whole.data_lines, uncounted=uncounted_lines(whole.bad))
+    tally = Tally()
+    for chunk in chunks_of(body.encode()):
+        tally.add(chunk)
+    require_frame(name, Tally.from_dict(tally.to_dict()))
 
 
 def test_a_sound_frame_passes():

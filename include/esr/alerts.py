@@ -1,0 +1,28 @@
+"""Tells of files a person should know of: one structured log line each, ready for any log-based alert."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from include.esr.files.entry import Entry
+
+
+def tell(entry: Entry, *, since: datetime) -> None:
+    """Write ``esr_file_rejected`` and ``esr_file_alert`` for what came onto the ledger from ``since`` on.
+
+    Lines hold the file's name, a code and its sentence, nothing of what is in the file.
+    """
+    log = structlog.get_logger("spotlight.alerts")
+    rejected_at = entry.states.get("rejected")
+    if entry.reason is not None and rejected_at is not None and rejected_at >= since:
+        log.error(
+            "esr_file_rejected", file=entry.file_id, code=entry.reason.code, message=entry.reason.message
+        )
+    for alert in entry.alerts:
+        if alert.at >= since:
+            log.warning("esr_file_alert", file=entry.file_id, code=alert.code, message=alert.message)
