@@ -48,8 +48,8 @@ DAY = date(2026, 3, 4)
 SEQUENCE = 17
 FILES_AT_ONCE = 4
 SEED_RECORDS = 10_000
-LARGE = 10
-"""How much larger the large file of the memory comparison is."""
+SIZES = (5, 50)
+"""How much larger than a day's file those of the memory comparison are."""
 
 
 def main() -> None:
@@ -257,13 +257,13 @@ def warm() -> None:
 def memory(environment: dict[str, str], folder: Path, lines: int) -> dict[str, Any]:
     """Return the peak memory of the reading task of a small and of a large file."""
     peaks = {}
-    for size in (lines, LARGE * lines):
+    for size in (factor * lines for factor in SIZES):
         name = write_rmf(folder, DEANERIES[0], DAY, SEQUENCE + size, world=World(people=PEOPLE), lines=size)
         mine = fresh(environment)
         upload(mine, [folder / name])
         figures = run_child("read", mine)
         peaks[size] = figures | {"lines": size}
-    small, large = peaks[lines], peaks[LARGE * lines]
+    small, large = peaks.values()
     return {"small": small, "large": large, "growth": round(large["peak_mib"] / small["peak_mib"], 2)}
 
 

@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
     from include.sandbox.stack.stack import LocalStack
     from include.sandbox.tcs.process import TcsSandbox
+    from include.storage.mongo import IntegrationStore
 
 HOME = PROJECT_ROOT / ".local" / "test"
 NEEDS_SERVERS = {"stack", "settings", "mongo", "s3", "registry_dsn", "partners", "tcs_sandbox", "fresh_stack"}
+TCS_PEOPLE = "3000"
 PARTNERS = ("hopeworks", "codebridge", "mentornet")
 
 
@@ -66,7 +68,9 @@ def settings(
     """Settings with a Mongo database, landing bucket and events account of this test's own.
 
     They are in the environment too, for code that calls ``get_settings`` and for child processes. The
-    registry is the test's own when it asks for ``registry_dsn``, else there is none.
+    registry is the test's own when it asks for ``registry_dsn``, else there is none; topics and queues are
+    there when it asks for ``topics``, TCS is the one of ``tcs_sandbox``, and the Mongo database is
+    ``empty_database`` when it asks for that.
     """
     mine = f"t{uuid.uuid4().hex[:12]}"
     values = stack.env() | {
@@ -78,23 +82,58 @@ def settings(
     }
     if "registry_dsn" in request.fixturenames:
         values["SPOTLIGHT_REGISTRY_DSN"] = request.getfixturevalue("registry_dsn")
+    if "tcs_sandbox" in request.fixturenames:
+        values |= _tcs_values(request.getfixturevalue("tcs_sandbox"))
+    if "empty_database" in request.fixturenames:
+        values["SPOTLIGHT_MONGO_DATABASE"] = request.getfixturevalue("empty_database")
     for name, value in values.items():
         monkeypatch.setenv(name, value)
     get_settings.cache_clear()
     settings = Settings()
     client = s3_client(settings)
     client.create_bucket(Bucket=settings.landing_bucket)
-    _make_topics(settings)
     yield settings
     get_settings.cache_clear()
     _empty_bucket(client, settings.landing_bucket)
     client.delete_bucket(Bucket=settings.landing_bucket)
-    _remove_topics(settings)
-    from pymongo import MongoClient
+    if "empty_database" not in request.fixturenames:
+        from pymongo import MongoClient
 
-    mongo: MongoClient[dict[str, Any]]
-    with MongoClient(settings.mongo_uri.get_secret_value()) as mongo:
-        mongo.drop_database(settings.mongo_database)
+        mongo: MongoClient[dict[str, Any]]
+        with MongoClient(settings.mongo_uri.get_secret_value()) as mongo:
+            mongo.drop_database(settings.mongo_database)
+
+
+@pytest.fixture(scope="session")
+def prepared_store(stack: LocalStack) -> Iterator[IntegrationStore]:
+    """An integration store of this worker's own: making its indexes takes longer than most tests."""
+    from include.storage.mongo import IntegrationStore
+
+    store = IntegrationStore(
+        stack.settings().model_copy(update={"mongo_database": f"test_{uuid.uuid4().hex[:12]}"})
+    )
+    store.prepare()
+    yield store
+    store.client.drop_database(store.database.name)
+    store.close()
+
+
+@pytest.fixture
+def empty_database(prepared_store: IntegrationStore) -> str:
+    """The name of a Mongo database with all collections and indexes of the store and nothing in them."""
+    for name in prepared_store.database.list_collection_names():
+        prepared_store[name].delete_many({})
+    return prepared_store.database.name
+
+
+@pytest.fixture
+def topics(settings: Settings) -> Iterator[None]:
+    """Topics and queues in the test's own account, for tests that publish."""
+    from include.events.topics import ensure_topics
+
+    ensure_topics(settings)
+    yield
+    _remove_topics(settings)
 
 
 @pytest.fixture
@@ -170,21 +209,20 @@ def partners(stack: LocalStack) -> Iterator[Partners]:
         partners.reset()
 
 
-@pytest.fixture
-def tcs_sandbox(stack: LocalStack) -> Iterator[TcsSandbox]:
-    """The stand-in for TCS, knowing only its seeded world at the start of each test."""
-    from include.sandbox.tcs.process import TcsSandbox
+@pytest.fixture(scope="session")
+def tcs_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TcsSandbox]:
+    """A stand-in for TCS of this worker's own: tests of two workers do not wait for each other."""
+    from include.sandbox.tcs.process import running
 
-    env = stack.env()
-    sandbox = TcsSandbox(
-        env["SPOTLIGHT_TCS_URL"], env["SPOTLIGHT_SANDBOX_ADMIN_TOKEN"], env["SPOTLIGHT_TCS_CLIENT_SECRET"]
-    )
-    # What it is told is one for all: tests of two workers take turns.
-    with locked(HOME / "tcs.lock", timeout=300):
-        sandbox.reset()
+    with running(tmp_path_factory.mktemp("tcs"), "--people", TCS_PEOPLE) as sandbox:
         yield sandbox
-        sandbox.reset()
-    sandbox.close()
+
+
+@pytest.fixture
+def tcs_sandbox(tcs_process: TcsSandbox) -> TcsSandbox:
+    """The stand-in for TCS, knowing only its seeded world at the start of each test."""
+    tcs_process.reset()
+    return tcs_process
 
 
 def s3_client(settings: Settings) -> S3Client:
@@ -237,10 +275,12 @@ def _empty_bucket(client: S3Client, bucket: str) -> None:
             client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
 
 
-def _make_topics(settings: Settings) -> None:
-    from include.events.topics import ensure_topics
-
-    ensure_topics(settings)
+def _tcs_values(sandbox: TcsSandbox) -> dict[str, str]:
+    return {
+        "SPOTLIGHT_TCS_URL": sandbox.url,
+        "SPOTLIGHT_TCS_TOKEN_URL": f"{sandbox.url}/oauth/token",
+        "SPOTLIGHT_TCS_CLIENT_SECRET": sandbox.client_secret,
+    }
 
 
 def _remove_topics(settings: Settings) -> None:

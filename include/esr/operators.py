@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowRescheduleException
+from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 
-from include.errors import NotYetError
+from include.errors import IntegrationError, NotYetError
 from include.esr.run import LONGEST_WAIT, MAX_LOOKS
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 Outcome = TypeVar("Outcome")
+
+LONGEST_NAME = 250
+"""Airflow keeps so much of a mapped task's name; its API server fails on more."""
 
 
 class DiscoverFilesOperator(BaseOperator):
@@ -51,10 +54,11 @@ class DiscoverFilesOperator(BaseOperator):
 
 
 class EsrStageOperator(BaseOperator):
-    """Runs one stage for one subject, a file or a deanery, and shows its counts as the task's name.
+    """Runs one stage for one subject, a file or a deanery, and shows what came of it as the task's name.
 
     While what the stage needs is not there yet (a file's predecessor, TCS) the task is rescheduled: no try
-    is used up, nothing is marked failed, and it goes on by itself.
+    is used up, nothing is marked failed, and it goes on by itself. What this run cannot hope for (a file
+    that has not come) is left to a later one, and the task skipped.
 
     Args:
         stage: One of ``include.esr.run.STAGES``.
@@ -72,8 +76,12 @@ class EsrStageOperator(BaseOperator):
         """Run the stage."""
         from include.esr.run import run_stage
 
-        counts = _patiently(lambda: run_stage(self.stage, self.subject, run_id=context["run_id"]))
-        context["told"] = described(self.subject, counts)  # type: ignore[typeddict-unknown-key]
+        try:
+            counts = _patiently(lambda: run_stage(self.stage, self.subject, run_id=context["run_id"]))
+        except (AirflowRescheduleException, AirflowSkipException, IntegrationError) as error:
+            _tell(context, explained(self.subject, error))
+            raise
+        _tell(context, described(self.subject, counts))
         return counts
 
 
@@ -83,11 +91,24 @@ def described(subject: str, counts: dict[str, int]) -> str:
     return f"{subject}: {told}" if told else subject
 
 
+def explained(subject: str, error: Exception) -> str:
+    """Return a subject with why it waits or failed, such as ``DE_KSS_...DAT#1: waits for ...``."""
+    known = error if isinstance(error, IntegrationError) else error.__cause__
+    return f"{subject}: {known.message}" if isinstance(known, IntegrationError) else subject
+
+
+def _tell(context: Context, name: str) -> None:
+    """Give a mapped task its name; ``map_index_template`` reads it."""
+    short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
+    context["told"] = short  # type: ignore[typeddict-unknown-key]
+
+
 def _patiently(work: Callable[[], Outcome]) -> Outcome:
-    """Do the work; when it cannot be done yet, let Airflow come back later."""
+    """Do the work; when it cannot be done yet, let Airflow come back later, in this run or the next."""
     try:
         return work()
     except NotYetError as error:
-        seconds = min(max(error.retry_after, 1.0), LONGEST_WAIT)
-        back = datetime.now(tz=UTC) + timedelta(seconds=seconds)
+        if error.retry_after > LONGEST_WAIT:
+            raise AirflowSkipException(f"{error}; left to a later run") from error
+        back = datetime.now(tz=UTC) + timedelta(seconds=max(error.retry_after, 1.0))
         raise AirflowRescheduleException(back) from error  # type: ignore[no-untyped-call]  # it has no types

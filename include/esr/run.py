@@ -33,7 +33,7 @@ MAX_SUBJECTS = 500
 MAX_LOOKS = 4
 """Looks at the server in one run; a file that is still growing then is the next run's."""
 LONGEST_WAIT = 600.0
-"""Seconds until something that waits looks again, at most."""
+"""Seconds a run waits for one thing at a time; what takes longer is left to a later run."""
 
 Counts = dict[str, int]
 
@@ -45,11 +45,12 @@ def discover_subjects(
     settings: Settings | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[list[str], int]:
-    """Look for new files and return what there is to do.
+    """Look for new files, or at the days to be done again, and return what there is to do.
 
     Args:
         run_id: Id of the DAG run.
-        interval: Replay the files whose day lies in it (end exclusive) rather than go on with what is due.
+        interval: Replay the files whose day begins in it (UTC, end exclusive), from the landing zone, rather
+            than look for new ones and go on with what is due.
         settings: Those of the process when left out.
         progress: Told one line whenever there is something to tell; the log when left out.
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from include.connectors import merge, open_connector
+from include.connectors.manifest import merge
+from include.connectors.open import open_connector
 from include.registry.models import Credential
 from include.sandbox.npos.process import Sandbox
 from include.settings import Settings

@@ -6,7 +6,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from include.connectors import open_connector
+from include.connectors.open import open_connector
 from include.connectors.protocol import Page, Resource, Window
 from include.connectors.retry import RetryPolicy
 from include.registry.models import Credential, NpoConfig, NpoStatus

@@ -13,9 +13,9 @@ import orjson
 import pytest
 
 from include.canonical import checkers
-from include.connectors import connector_names, open_connector
 from include.connectors.canonical_fields import canonical_fields
-from include.connectors.discovery import CONNECTORS
+from include.connectors.discovery import CONNECTORS, connector_names
+from include.connectors.open import open_connector
 from include.connectors.samples import outcome, sample_pages
 from include.errors import RecordError
 from include.settings import Settings
@@ -241,7 +241,7 @@ def test_status_and_name_are_mapped(name: str) -> None:
 
 def test_opening_one_connector_imports_no_other_and_no_heavy_module() -> None:
     code = (
-        "import sys; from include.connectors import load_manifest; "
+        "import sys; from include.connectors.discovery import load_manifest; "
         "from tests.conformance.rows import make_row; "
         "import include.connectors.discovery as d; "
         "load_manifest(make_row('https://x.example', connector='mentornet')); "

@@ -18,6 +18,8 @@ from include.events.publisher import Publisher, Sending, require_all_sent
 from include.events.topics import connect, ensure_topics, topic_arns
 from include.storage.outbox import OutboxEntry
 
+pytestmark = pytest.mark.usefixtures("topics")
+
 TOO_LARGE = b'"' + b"x" * 300_000 + b'"'
 
 

@@ -56,7 +56,7 @@ TOO_LARGE = {"dataref": "x" * 300_000}
 
 
 @pytest.fixture
-def waiting(settings):
+def waiting(settings, topics):
     store = IntegrationStore(settings)
     store.prepare()
     ctx: Any = SimpleNamespace(

@@ -47,20 +47,25 @@ def replay_file(ctx: EsrContext, name: str, *, accept: str | None = None) -> Ent
 
 
 def replay_days(ctx: EsrContext, start: datetime, end: datetime) -> list[str]:
-    """Replay every RMF and RMC whose day lies in an interval, and return their ids in sequence.
+    """Replay every RMF and RMC whose day begins in an interval, and return their ids in sequence.
+
+    A day begins at midnight UTC: of the runs of a backfill, which are shorter than a day, one replays it.
 
     Args:
         ctx: The stage's context.
-        start: The first day, inclusive.
-        end: The end, exclusive: midnight leaves that day out.
+        start: The start, inclusive, UTC.
+        end: The end, exclusive, UTC.
 
     Raises:
         TransientError: The store did not answer.
     """
-    last = (end - timedelta(microseconds=1)).date()
+    moment = timedelta(microseconds=1)
+    first, last = (start - moment).date() + timedelta(days=1), (end - moment).date()
+    if first > last:
+        return []
     chosen = [
         entry
-        for entry in ledger.entries(ctx.store, since=start.date(), until=last, limit=10_000)
+        for entry in ledger.entries(ctx.store, since=first, until=last, limit=10_000)
         if entry.type in RMT and entry.key is not None
     ]
     return [replay_file(ctx, entry.file_id).file_id for entry in chosen]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from include.errors import NotYetError
+from include.errors import NotYetError, RateLimitedError
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+
+    from include.errors import TransientError
 
 
 class CircuitBreaker:
@@ -55,17 +57,20 @@ class CircuitBreaker:
             await asyncio.shield(self._probe)
         return False
 
-    def require_closed(self, failure: Exception) -> None:
+    def require_closed(self, failure: TransientError) -> None:
         """Make a failure one that can wait, when it left the breaker open.
 
         Raises:
             NotYetError: It is open; the failure is its cause.
         """
-        if not isinstance(failure, NotYetError) and self._open_until is not None:
-            raise NotYetError(
-                f"{failure}; TCS is left alone for a while, nothing is lost, the work waits where it is",
-                retry_after=max(0.0, self._open_until - self._clock()),
-            ) from failure
+        if self._open_until is None or isinstance(failure, NotYetError):
+            return
+        asked = failure.retry_after if isinstance(failure, RateLimitedError) else None
+        raise NotYetError(
+            f"{failure.message}; it is left alone for a while, nothing is lost, the work waits where it is",
+            retry_after=max(self._open_until - self._clock(), asked or 0.0),
+            subject=failure.subject,
+        ) from failure
 
     def succeeded(self, *, probe: bool) -> None:
         """Note an answer of a service that works."""

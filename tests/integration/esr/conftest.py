@@ -15,16 +15,21 @@ from tests.integration.esr.inbound import Exchange, exchange
 
 
 @pytest.fixture
-def esr_ctx(settings: Settings) -> Iterator[EsrContext]:
+def esr_ctx(empty_database: str, settings: Settings) -> Iterator[EsrContext]:
     """A stage's context with a prepared store and a bucket of the test's own."""
     store = IntegrationStore(settings)
-    store.prepare()
     yield EsrContext(run_id="test__esr", store=store, landing=LandingZone(settings), settings=settings)
     store.client.close()
 
 
 @pytest.fixture
-def esr(settings: Settings, tcs_sandbox: TcsSandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchange]:
+def esr(
+    empty_database: str,
+    settings: Settings,
+    topics: None,
+    tcs_sandbox: TcsSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Exchange]:
     """The whole exchange, with a folder on the SFTP server of the test's own."""
     folder = f"inbound-{settings.landing_bucket}"
     for name, value in {

@@ -63,6 +63,8 @@ class Nursery:
 
 def main() -> None:
     """Fork a child for each line of the standard input, and answer with what became of it."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries and stages print is no answer
     _warm()
     for line in sys.stdin:
         environment, point, number = json.loads(line)
@@ -76,8 +78,8 @@ def main() -> None:
             said = answer.read()
         _, status = os.waitpid(child, 0)
         ended = {"signal": os.WTERMSIG(status)} if os.WIFSIGNALED(status) else json.loads(said)
-        sys.stdout.write(json.dumps(ended) + "\n")
-        sys.stdout.flush()
+        answers.write(json.dumps(ended) + "\n")
+        answers.flush()
 
 
 def _child(environment: dict[str, str], fatal: tuple[str, int], writing: int) -> None:

@@ -19,9 +19,8 @@ from include.esr.tcs.answers import written
 from include.esr.tcs.calls import Call, deliver, queue_calls, refusal_alert, release_calls, waiting_calls
 from include.esr.tcs.lease import held_lease
 from include.sandbox.esr.world import FIRST_POST
-from include.sandbox.tcs.process import TcsSandbox, running
+from include.sandbox.tcs.process import TcsSandbox
 from include.settings import Settings
-from tests.integration.esr.tcs_client import tcs_settings
 
 OWNER = "esr/NTH"
 AT = datetime(2026, 3, 4, 14, 30, 0, 120_000, tzinfo=UTC)
@@ -77,20 +76,11 @@ class Telling:
         return {found["_id"]: found["state"] for found in self.ctx.store["esr_call"].find()}
 
 
-@pytest.fixture(scope="module")
-def own_tcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TcsSandbox]:
-    """A stand-in of this module's own: short leases cannot wait for the turn at the shared one."""
-    with running(tmp_path_factory.mktemp("tcs"), "--people", "1000") as sandbox:
-        yield sandbox
-
-
 @pytest.fixture
-def telling(esr_ctx: EsrContext, settings: Settings, own_tcs: TcsSandbox) -> Iterator[Telling]:
-    own_tcs.reset()
-    mine = tcs_settings(own_tcs).model_dump(include={"tcs_url", "tcs_token_url", "tcs_client_secret"})
-    settings = settings.model_copy(update={**mine, "tcs_timeout": 0.4, "tcs_lease_seconds": LEASE})
+def telling(esr_ctx: EsrContext, settings: Settings, tcs_sandbox: TcsSandbox) -> Iterator[Telling]:
+    settings = settings.model_copy(update={"tcs_timeout": 0.4, "tcs_lease_seconds": LEASE})
     with Tcs(settings, patience=QUICK) as tcs:
-        yield Telling(esr_ctx, settings, own_tcs, tcs)
+        yield Telling(esr_ctx, settings, tcs_sandbox, tcs)
 
 
 def test_what_is_queued_is_told_once_however_often_it_is_delivered(telling: Telling) -> None:

@@ -7,9 +7,11 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from typing import Any
 
 import pytest
+from pymongo.client_session import ClientSession
 
 from include.errors import NotYetError
 from include.esr.tcs import Tcs, calls
@@ -18,9 +20,9 @@ from include.esr.tcs.lease import Lease
 from include.npo.context import utc_now
 from include.settings import Settings
 from include.storage.mongo import IntegrationStore
-from tests.integration.esr.test_calls import OWNER, Telling, call, own_tcs, telling
+from tests.integration.esr.test_calls import OWNER, Telling, call, telling
 
-__all__ = ["own_tcs", "telling"]
+__all__ = ["telling"]
 FORK = multiprocessing.get_context("fork")
 STEPS: dict[str, tuple[Any, str]] = {
     "doubts are settled": (calls._Delivery, "_settle"),
@@ -36,8 +38,11 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def deliver_and_die(settings: Settings, step: str, nth: int) -> None:
-    """Deliver in a process of its own that is killed right after a step was done for the nth time."""
+def deliver_and_die(settings: Settings, step: str, nth: int, last_words: Connection) -> None:
+    """Deliver in a process of its own that is killed right after a step was done for the nth time.
+
+    It says first in which session of MongoDB it dies.
+    """
     owner, name = STEPS[step]
     whole: Callable[..., Any] = getattr(owner, name)
     done = 0
@@ -47,6 +52,7 @@ def deliver_and_die(settings: Settings, step: str, nth: int) -> None:
         result = whole(*args, **kwargs)
         done += 1
         if done == nth:
+            last_words.send([dict(arg.session_id) for arg in args if isinstance(arg, ClientSession)])
             die()
         return result
 
@@ -56,11 +62,14 @@ def deliver_and_die(settings: Settings, step: str, nth: int) -> None:
         deliver(IntegrationStore(settings), OWNER, tcs, settings, now=utc_now)
 
 
-def killed(settings: Settings, step: str, nth: int) -> None:
-    child = FORK.Process(target=deliver_and_die, args=(settings, step, nth))
+def killed(telling: Telling, step: str, nth: int) -> None:
+    hearing, last_words = FORK.Pipe(duplex=False)
+    child = FORK.Process(target=deliver_and_die, args=(telling.settings, step, nth, last_words))
     child.start()
     child.join(30)
     assert child.exitcode == -signal.SIGKILL
+    # A dead process's open transaction holds its documents until MongoDB aborts it, a minute later.
+    telling.ctx.store.client.admin.command("killSessions", hearing.recv())
 
 
 def finish(telling: Telling) -> dict[str, int]:
@@ -81,7 +90,7 @@ def test_a_killed_delivery_is_finished_with_each_event_once(telling: Telling, st
     positions = range(1, 13)
     telling.queue(*(call(position) for position in positions))
     telling.queue(*(call(position, status="DELETED", nth=1) for position in positions))
-    killed(telling.settings, step, nth)
+    killed(telling, step, nth)
     finish(telling)
     told = telling.told()
     for position in positions:
@@ -93,7 +102,8 @@ def test_a_killed_delivery_is_finished_with_each_event_once(telling: Telling, st
 def test_a_process_killed_while_tcs_works_on_its_calls_leaves_no_second_event(telling: Telling) -> None:
     telling.queue(*(call(position) for position in range(1, 41)))
     telling.sandbox.misbehave({"call": "esr-changed", "kind": "delay_after", "seconds": 0.3, "after": 10})
-    child = FORK.Process(target=deliver_and_die, args=(telling.settings, "calls are told", 9))
+    _, last_words = FORK.Pipe(duplex=False)
+    child = FORK.Process(target=deliver_and_die, args=(telling.settings, "calls are told", 9, last_words))
     child.start()
     while len(telling.told()) < 15:
         time.sleep(0.02)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from include.esr.tcs.client import MAX_LIST_BYTES, Tcs, _batches
 from include.esr.tcs.answers import PostChanged, Verdict
+from include.esr.tcs.client import MAX_LIST_BYTES, Tcs, _batches
 from include.sandbox.esr.world import FIRST_PERSON, FIRST_POST, World
 from include.sandbox.tcs.process import TcsSandbox
 from tests.integration.esr.tcs_client import tcs_settings

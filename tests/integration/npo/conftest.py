@@ -90,7 +90,9 @@ class Sync:
 
 
 @pytest.fixture
-def sync(settings: Settings, partners: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Sync]]:
+def sync(
+    settings: Settings, topics: None, partners: Any, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Sync]]:
     """Return a maker of synchronisations: ``sync("hopeworks", manifest={...})``."""
     store, landing = IntegrationStore(settings), LandingZone(settings)
     store.prepare()

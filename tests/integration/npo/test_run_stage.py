@@ -26,7 +26,7 @@ TOKEN = "codebridge-sandbox-token"
 
 
 @pytest.fixture
-def codebridge(registry_dsn, settings, partners, monkeypatch):
+def codebridge(registry_dsn, settings, topics, partners, monkeypatch):
     """A registry row of the codebridge partner, with its credential where Airflow finds it."""
     url = partners.url("codebridge")
     row = NpoConfig.model_validate(
