@@ -17,21 +17,38 @@ if TYPE_CHECKING:
     from include.esr.context import EsrContext
     from include.esr.files.entry import Entry
 
-app = typer.Typer(help="The ESR exchange: files, replays, records.", no_args_is_help=True)
+app = typer.Typer(
+    help="The ESR exchange: the files that came, doing one again, what was read of it.", no_args_is_help=True
+)
 
-Name = Annotated[str, typer.Argument(help="The file's name; with #2 at its end, its second version.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="The file's name as 'spotlight esr files' has it; its newest version, or with #1 at the end that one."
+    ),
+]
 DeaneryOption = Annotated[str | None, typer.Option(help="Only files of this deanery, such as KSS.")]
-Day = Annotated[datetime | None, typer.Option("--since", formats=["%Y-%m-%d"], help="Only from this day on.")]
-State = Annotated[str | None, typer.Option(help="Only in this state, such as rejected.")]
+Day = Annotated[
+    datetime | None,
+    typer.Option(
+        "--since", formats=["%Y-%m-%d"], help="Only files with this day in their name or a later one."
+    ),
+]
+Whose = Annotated[str, typer.Option("--deanery", help="The deanery, such as KSS.")]
+State = Annotated[
+    str | None,
+    typer.Option(help="Only in this state: landed, split, saved, reconciled, published or rejected."),
+]
 Accept = Annotated[
     str | None,
     typer.Option(
         "--accept",
-        help="Why the file is right although it is unlike the deanery's others; kept on the ledger.",
+        help="Why the file is right although it is unlike the deanery's others; kept on the ledger. Its frame "
+        "and lines are checked all the same.",
     ),
 ]
 Kind = Annotated[str | None, typer.Option("--type", help="Only this record type, such as POS.")]
-Limit = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")]
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many; of files the newest.")]
 
 
 @app.command()
@@ -46,12 +63,14 @@ def files(
     from include.esr.documents import FileState
     from include.esr.files import ledger
 
+    state = state.lower() if state is not None else None
     if state is not None and state not in set(FileState):
         raise typer.BadParameter(f"there is no state {state!r}; there are {', '.join(FileState)}")
+    whose = _deanery(deanery) if deanery is not None else None
     with _context() as ctx:
         found = ledger.entries(
             ctx.store,
-            deanery=deanery.upper() if deanery else None,
+            deanery=whose,
             state=FileState(state) if state else None,
             since=since.date() if since else None,
             limit=limit,
@@ -88,9 +107,9 @@ def records(
     from include.esr import records as split
     from include.esr.files.replay import find_file
 
+    codes = (_record_type(kind),) if kind else None
     with _context() as ctx:
         file_id = find_file(ctx, name).file_id
-        codes = (kind.upper(),) if kind else None
         rows: list[dict[str, Any]] = []
         for _, tables in split.chunks(ctx.store, file_id, codes=codes):
             for code, table in tables.items():
@@ -103,6 +122,46 @@ def records(
     told = ", ".join(f"{code} {number:,}" for code, number in counts.items()) or "no records"
     lines = [", ".join(f"{key}={value}" for key, value in row.items() if value is not None) for row in rows]
     emit({"file": file_id, "counts": counts, "records": rows}, "\n".join([f"{file_id}: {told}", *lines]))
+
+
+@app.command()
+def release(
+    deanery: Whose,
+    as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
+) -> None:
+    """Have people and changes that TCS refused told again, once the cause is mended there."""
+    from include.esr.documents import owner
+    from include.esr.people.updates import release_people
+    from include.esr.tcs.calls import release_calls
+
+    whose = _deanery(deanery)
+    with _context() as ctx:
+        people, calls = release_people(ctx, whose), release_calls(ctx.store, owner(whose))
+    told = f"{people:,} people and {calls:,} changes of posts wait to be told to TCS again"
+    emit(
+        {"deanery": whose, "people": people, "calls": calls},
+        f"{whose}: {told}; 'spotlight run esr_inbound' or the next sweep does it"
+        if people or calls
+        else f"{whose}: TCS has refused nothing",
+    )
+
+
+def _deanery(code: str) -> str:
+    from include.esr.names import Deanery
+
+    if code.upper() not in set(Deanery):
+        raise typer.BadParameter(f"there is no deanery {code!r}; there are {', '.join(Deanery)}")
+    return code.upper()
+
+
+def _record_type(code: str) -> str:
+    from include.esr.formats.layout import load_format
+    from include.esr.names import FileType
+
+    known = load_format(FileType.RMF).records
+    if code.upper() not in known:
+        raise typer.BadParameter(f"there is no record type {code!r}; there are {', '.join(known)}")
+    return code.upper()
 
 
 @contextmanager

@@ -19,7 +19,12 @@ ESR_INBOUND = "esr_inbound"
 
 DagId = Annotated[str, typer.Argument(help="The DAG: npo__<npo_id> or esr_inbound.")]
 Day = Annotated[
-    datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="Backfill this one day (UTC).")
+    datetime | None,
+    typer.Option(
+        "--date",
+        formats=["%Y-%m-%d"],
+        help="Backfill this one day (UTC); of esr_inbound the files with this day in their name.",
+    ),
 ]
 Start = Annotated[
     datetime | None,
@@ -42,9 +47,10 @@ def command(
 ) -> None:
     """Run a DAG's stages in this process, in order, for debugging.
 
-    Without dates it reads on from the checkpoint, like a scheduled run; with dates it reads exactly
-    that interval, like a backfill, and leaves the checkpoint where it is (esr_inbound replays the files
-    of those days). It changes the same store and publishes the same events as a run by the scheduler would.
+    Without dates it goes on like a scheduled run: an NPO from its checkpoint, esr_inbound with what is on
+    the SFTP server and what waits. With dates an NPO reads exactly that interval, like a backfill, and
+    leaves the checkpoint where it is; esr_inbound replays the files whose day lies in it. It changes the
+    same store and publishes the same events as a run by the scheduler would.
     """
     if dag_id != ESR_INBOUND and not dag_id.startswith(PREFIX):
         raise ConfigurationError(

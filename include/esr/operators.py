@@ -41,9 +41,7 @@ class DiscoverFilesOperator(BaseOperator):
         from include.esr.run import discover_subjects
         from include.settings import get_settings
 
-        run = context["dag_run"]
-        start, end = context.get("data_interval_start"), context.get("data_interval_end")
-        interval = (start, end) if run.run_type == "backfill" and start and end else None
+        interval = _replayed(context)
         subjects, unsettled = _patiently(
             lambda: discover_subjects(run_id=context["run_id"], interval=interval)
         )
@@ -83,6 +81,14 @@ class EsrStageOperator(BaseOperator):
             raise
         _tell(context, described(self.subject, counts))
         return counts
+
+
+def _replayed(context: Context) -> tuple[datetime, datetime] | None:
+    """Return the data interval of a backfill, UTC; ``None`` for any other run."""
+    start, end = context.get("data_interval_start"), context.get("data_interval_end")
+    if context["dag_run"].run_type != "backfill" or start is None or end is None:
+        return None
+    return start.astimezone(UTC), end.astimezone(UTC)
 
 
 def described(subject: str, counts: dict[str, int]) -> str:

@@ -89,6 +89,8 @@ def slices(tables: Mapping[str, pa.Table], size: int) -> Iterator[tuple[int, dic
     """
     import numpy as np
 
+    if not tables:  # a process was killed after the last slice of a chunk
+        return
     lines = {code: table["line"].to_numpy() for code, table in tables.items()}
     whole = np.sort(np.concatenate(list(lines.values())))
     for at in range(0, len(whole), size):

@@ -64,12 +64,12 @@ def discover_subjects(
     from include.esr.files.replay import replay_days
 
     with located("esr_inbound", "discover"), open_context(run_id, settings, progress) as ctx:
+        if interval is not None:
+            return replay_days(ctx, *interval)[:MAX_SUBJECTS], 0
         began = ctx.now()
         found = discover(ctx)
         for file_id in (*found.landed, *found.rejected):
             tell(ledger.read(ctx.store, file_id), since=began)
-        if interval is not None:
-            return replay_days(ctx, *interval)[:MAX_SUBJECTS], found.unsettled
         files = ledger.due(ctx.store)
         deaneries = pending_deaneries(ctx) - {
             FileName.parse(each.partition("#")[0]).deanery for each in files

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from include.errors import TransientError
 from include.esr import records
 from include.esr.checks import PastFile, require_frame, require_history, require_types
 from include.esr.documents import FileState, Source
@@ -22,7 +23,8 @@ from include.esr.formats.reader import DuplicateGuard, Start, read_chunks
 from include.esr.names import FileType
 from include.esr.tally import DELETED, Tally
 from include.quality.gate import Reason
-from include.quality.quarantine import Quarantined, set_aside
+from include.quality.quarantine import Quarantined, release_between, set_aside
+from include.storage.documents import QuarantineState
 from include.storage.mongo import FenceMovedError
 
 if TYPE_CHECKING:
@@ -108,6 +110,8 @@ def _chunk_write(
         )
         if not moved.matched_count:
             raise FenceMovedError("the file was replayed or judged meanwhile", subject=source.file_id)
+        if chunk.number == 0:
+            release_between(ctx.store, session, source.owner, *_line_ids(source.file_id), at=at)
         records.write_records(ctx.store, session, source.file_id, chunk.number, documents)
         set_aside(ctx.store, session, aside, at=at)
 
@@ -129,6 +133,11 @@ def _quarantined(source: Source, key: str, line: BadLine) -> Quarantined:
 def line_id(file_id: str, line: int) -> str:
     """Return the id under which a line of a file is set aside; sorts by line."""
     return f"{file_id}:{line:08d}"
+
+
+def _line_ids(file_id: str) -> tuple[str, str]:
+    """Return the first and the last id a line of a file can have."""
+    return line_id(file_id, 0), line_id(file_id, 99_999_999)
 
 
 def read_tally(ctx: EsrContext, file_id: str) -> Tally:
@@ -170,13 +179,21 @@ def _commit_verdict(
     reason = Reason(rejection.code, rejection.message) if rejection else None
 
     def write(session: ClientSession, _order: int) -> None:
+        judged = ctx.store["esr_file"].update_one(
+            {
+                "_id": entry.file_id,
+                "state": FileState.LANDED.value,
+                "split": asdict(entry.split) if entry.split else None,
+            },
+            {"$set": {"unmatched_share": unmatched}},
+            session=session,
+        )
+        if not judged.matched_count:
+            raise TransientError("the file was replayed or judged meanwhile; it is looked at again")
         if reason is not None:
             ledger.reject(ctx.store, session, entry.file_id, reason, at=at, counts=counts)
         else:
             ledger.advance(ctx.store, session, entry.file_id, FileState.SPLIT, at=at, counts=counts)
-            ctx.store["esr_file"].update_one(
-                {"_id": entry.file_id}, {"$set": {"unmatched_share": unmatched}}, session=session
-            )
         prepare_receipt(ctx.store, session, entry, lines=lines, counts=counts, at=at)
 
     ctx.store.commit_plan(entry.file_id, lambda: (None, write))
@@ -231,9 +248,13 @@ def _accepted(ctx: EsrContext, file_id: str) -> bool:
 
 def _bad_lines(ctx: EsrContext, entry: Entry) -> list[dict[str, Any]]:
     """Return what the receipt tells of each line set aside: where and why, not what stood in it."""
-    first, last = line_id(entry.file_id, 0), line_id(entry.file_id, 99_999_999)
+    first, last = _line_ids(entry.file_id)
     found = ctx.store["quarantine"].find(
-        {"owner": entry.source.owner, "external_id": {"$gte": first, "$lte": last}},
+        {
+            "owner": entry.source.owner,
+            "external_id": {"$gte": first, "$lte": last},
+            "state": {"$ne": QuarantineState.RELEASED.value},
+        },
         {"external_id": 1, "resource": 1, "reasons": 1},
     )
     return sorted(

@@ -137,6 +137,24 @@ def release(
         )
 
 
+def release_between(
+    store: IntegrationStore, session: ClientSession, owner: str, first: str, last: str, *, at: datetime
+) -> None:
+    """Mark open entries as released whose ``external_id`` lies between two (inclusive, as text).
+
+    For what is about to be looked at anew: what is still bad then is set aside again and open again.
+    """
+    store["quarantine"].update_many(
+        {
+            "owner": owner,
+            "state": QuarantineState.OPEN.value,
+            "external_id": {"$gte": first, "$lte": last},
+        },
+        {"$set": {"state": QuarantineState.RELEASED.value, "released_at": at}},
+        session=session,
+    )
+
+
 def open_count(store: IntegrationStore, owner: str, resource: str | None = None) -> int:
     """Return how many records of an owner wait in quarantine."""
     query: dict[str, Any] = {"owner": owner, "state": QuarantineState.OPEN.value}

@@ -329,6 +329,7 @@ _INDEXES: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...] = (
     ("npo_assignment", (), {}),
     ("npo_version", ("entity_id", "version"), {"name": "by_entity"}),
     ("quarantine", ("owner", "state", "resource"), {"name": "by_state"}),
+    ("quarantine", ("owner", "external_id"), {"name": "by_id"}),
     (
         "outbox",
         ("owner", "order", "_id"),

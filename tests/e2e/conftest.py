@@ -56,5 +56,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def proven() -> Iterator[Proven]:
     """The same flow as ``make demo``, in a home of its own, left up for the tests."""
-    with local_session(HOME, wipe=True, on_progress=log.info) as session:
-        yield Proven(session, prove(session, show, patience=PATIENCE))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SPOTLIGHT_TCS_BREAKER_SECONDS", "5")
+        with local_session(HOME, wipe=True, on_progress=log.info) as session:
+            yield Proven(session, prove(session, show, patience=PATIENCE))

@@ -56,9 +56,8 @@ TOO_LARGE = {"dataref": "x" * 300_000}
 
 
 @pytest.fixture
-def waiting(settings, topics):
+def waiting(empty_database, settings, topics):
     store = IntegrationStore(settings)
-    store.prepare()
     ctx: Any = SimpleNamespace(
         npo=SimpleNamespace(npo_id="x"),
         store=store,

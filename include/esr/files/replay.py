@@ -35,12 +35,13 @@ def replay_file(ctx: EsrContext, name: str, *, accept: str | None = None) -> Ent
     def write(session: ClientSession, _order: int) -> None:
         at = ctx.now()
         ledger.reset_for_replay(ctx.store, session, entry.file_id, at)
-        accepted = {"why": accept, "at": at} if accept else None
         ctx.store["esr_file"].update_one(
-            {"_id": entry.file_id},
-            {"$unset": {"tally": "", "unmatched_share": ""}, "$set": {"accepted": accepted}},
-            session=session,
+            {"_id": entry.file_id}, {"$unset": {"tally": "", "unmatched_share": ""}}, session=session
         )
+        if accept:  # else what a person said before still holds
+            ctx.store["esr_file"].update_one(
+                {"_id": entry.file_id}, {"$set": {"accepted": {"why": accept, "at": at}}}, session=session
+            )
 
     ctx.store.commit_plan(entry.source.owner, lambda: (None, write))
     return ledger.read(ctx.store, entry.file_id)

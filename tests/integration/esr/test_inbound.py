@@ -12,6 +12,7 @@ from include.esr.run import discover_subjects, open_context, pending_deaneries
 from include.sandbox.esr.dirt import CONDEMNS, LINES, Dirt
 from include.sandbox.esr.files import MadeFile, rmc, rmf
 from include.sandbox.esr.words import DEANERIES
+from include.settings import get_settings
 from tests.integration.esr.inbound import DAY, WORLD, Exchange
 
 NEXT_DAY = DAY + timedelta(days=1)
@@ -254,3 +255,37 @@ def test_the_same_file_twice_is_one_file(esr: Exchange):
     assert esr.store["esr_file"].count_documents({}) == 1
     assert not any(subject.startswith("DE_") for subject in report.done)
     assert esr.tcs.told() == before
+
+
+def test_a_replay_releases_the_bad_lines_that_are_good_now_and_keeps_the_others_open(
+    esr: Exchange, monkeypatch: pytest.MonkeyPatch
+):
+    file = rmf("KSS", DAY, 17, world=WORLD, posts=12, dirt=(Dirt.LONG_NUMBER, Dirt.BAD_ID))
+    monkeypatch.setenv("SPOTLIGHT_ESR_MAX_LINE_BYTES", "150")
+    get_settings.cache_clear()
+    put(esr, file)
+    esr.run()
+    before = esr.store["quarantine"].count_documents({"stage": "split", "state": "open"})
+    monkeypatch.delenv("SPOTLIGHT_ESR_MAX_LINE_BYTES")
+    get_settings.cache_clear()
+    with open_context("test") as ctx:
+        replay_file(ctx, file.name)
+    esr.run()
+    assert before > 2
+    aside = esr.store["quarantine"].find({"stage": "split", "state": "open"})
+    assert sorted(each["reasons"][0]["code"] for each in aside) == ["bad_integer", "too_long"]
+
+
+def test_a_file_a_person_accepts_goes_through_although_it_is_unlike_the_others(esr: Exchange):
+    past = [rmf("KSS", DAY + timedelta(days=at), 17 + at, world=WORLD, posts=100) for at in range(3)]
+    small = rmf("KSS", DAY + timedelta(days=3), 20, world=WORLD, posts=40)
+    put(esr, *past, small)
+    esr.run()
+    assert esr.entry(small.name)["reason"]["code"] == "unusual_volume"
+    with open_context("test") as ctx:
+        replay_file(ctx, small.name, accept="a part of the deanery moved away")
+    assert esr.run().failed == {}
+    assert esr.entry(small.name)["accepted"]["why"] == "a part of the deanery moved away"
+    with open_context("test") as ctx:
+        replay_file(ctx, small.name)
+    assert esr.run().failed == {}, "what was accepted once stays accepted"

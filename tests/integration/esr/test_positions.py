@@ -19,9 +19,8 @@ OTHER = "KSS/RXC01/800/GPST/004"
 
 
 @pytest.fixture
-def store(settings):
+def store(empty_database, settings):
     store = IntegrationStore(settings)
-    store.prepare()
     yield store
     store.close()
 

@@ -91,11 +91,10 @@ class Sync:
 
 @pytest.fixture
 def sync(
-    settings: Settings, topics: None, partners: Any, request: pytest.FixtureRequest
+    empty_database: str, settings: Settings, topics: None, partners: Any, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Sync]]:
     """Return a maker of synchronisations: ``sync("hopeworks", manifest={...})``."""
     store, landing = IntegrationStore(settings), LandingZone(settings)
-    store.prepare()
     landing.prepare()
     consumer = Consumer(settings, name="test")
 

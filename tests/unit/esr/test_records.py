@@ -45,3 +45,8 @@ def test_a_slice_keeps_each_type_to_its_own_lines():
     [(last, run), (_, rest)] = records.slices(tables, 3)
     assert (last, run["POS"]["line"].to_pylist(), run["POR"]["line"].to_pylist()) == (4, [2, 4], [3])
     assert lines_of(rest) == [5, 6]
+
+
+def test_a_chunk_of_which_every_line_is_done_has_no_slices_left():
+    tables = {"POS": table([2, 4]), "POR": table([3])}
+    assert list(records.slices(records.after(tables, 4), 3)) == []
