@@ -94,7 +94,7 @@ def settings(
     client.create_bucket(Bucket=settings.landing_bucket)
     yield settings
     get_settings.cache_clear()
-    _empty_bucket(client, settings.landing_bucket)
+    empty_bucket(client, settings.landing_bucket)
     client.delete_bucket(Bucket=settings.landing_bucket)
     if "empty_database" not in request.fixturenames:
         from pymongo import MongoClient
@@ -268,7 +268,8 @@ def _migrated_template(server: str) -> str:
     return name
 
 
-def _empty_bucket(client: S3Client, bucket: str) -> None:
+def empty_bucket(client: S3Client, bucket: str) -> None:
+    """Delete everything in a bucket."""
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
         keys: list[ObjectIdentifierTypeDef] = [{"Key": entry["Key"]} for entry in page.get("Contents", [])]
         if keys:

@@ -23,9 +23,7 @@ app = typer.Typer(
 
 Name = Annotated[
     str,
-    typer.Argument(
-        help="The file's name as 'spotlight esr files' has it; its newest version, or with #1 at the end that one."
-    ),
+    typer.Argument(help="The file's name as 'spotlight esr files' has it; with #1 at its end that version."),
 ]
 DeaneryOption = Annotated[str | None, typer.Option(help="Only files of this deanery, such as KSS.")]
 Day = Annotated[
@@ -43,8 +41,8 @@ Accept = Annotated[
     str | None,
     typer.Option(
         "--accept",
-        help="Why the file is right although it is unlike the deanery's others; kept on the ledger. Its frame "
-        "and lines are checked all the same.",
+        help="Why the file is right although it is unlike the deanery's others; kept on the ledger. "
+        "Its frame and lines are checked all the same.",
     ),
 ]
 Kind = Annotated[str | None, typer.Option("--type", help="Only this record type, such as POS.")]

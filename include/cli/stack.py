@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from include.sandbox.stack.stack import LocalStack, ServiceStatus
 
 app = typer.Typer(
-    help="The local servers: PostgreSQL, MongoDB, S3, SNS and SQS, SFTP, sandbox partners, a stand-in for TCS."
+    help="The local servers: PostgreSQL, MongoDB, S3, SNS and SQS, SFTP, sandbox partners, TCS."
 )
 
 Home = Annotated[

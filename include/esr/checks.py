@@ -91,11 +91,13 @@ def history_facts(
 
     Only a full file (RMF) is judged by its volume: how much changes in a day is anybody's guess.
     """
-    enough = len(past) >= ENOUGH_FILES and tally.data_lines >= ENOUGH_FOR_HISTORY
+    usual = median(file.data_lines for file in past) if len(past) >= ENOUGH_FILES else 0
+    enough = usual > 0 and tally.data_lines >= ENOUGH_FOR_HISTORY
     known = [file.unmatched_share for file in past if file.unmatched_share is not None]
     return {
-        "volume_ratio": tally.data_lines / max(1, median(file.data_lines for file in past))
-        if enough and name.type is FileType.RMF
+        # By the usual number, not by this file's: a collapse to a few lines is what it must see.
+        "volume_ratio": tally.data_lines / usual
+        if usual >= ENOUGH_FOR_HISTORY and name.type is FileType.RMF
         else None,
         "deleted_excess": tally.deleted / max(1, tally.good) - median(file.deleted_share for file in past)
         if enough

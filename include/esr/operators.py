@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 Outcome = TypeVar("Outcome")
 
+SHORTEST_WAIT = 15.0
+"""Seconds until a rescheduled task starts again, at least. A worker takes some seconds to end after it has
+told its state; a task that is queued again before that looks killed to the scheduler, which fails the try."""
 LONGEST_NAME = 250
 """Airflow keeps so much of a mapped task's name; its API server fails on more."""
 
@@ -116,5 +119,5 @@ def _patiently(work: Callable[[], Outcome]) -> Outcome:
     except NotYetError as error:
         if error.retry_after > LONGEST_WAIT:
             raise AirflowSkipException(f"{error}; left to a later run") from error
-        back = datetime.now(tz=UTC) + timedelta(seconds=max(error.retry_after, 1.0))
+        back = datetime.now(tz=UTC) + timedelta(seconds=max(error.retry_after, SHORTEST_WAIT))
         raise AirflowRescheduleException(back) from error  # type: ignore[no-untyped-call]  # it has no types

@@ -40,7 +40,7 @@ def write_records(
 ) -> None:
     """Write a chunk's documents; the first chunk takes what an earlier reading of the file left away."""
     if chunk == 0:
-        store["esr_record"].delete_many({"file_id": file_id}, session=session)
+        store["esr_record"].delete_many({"_id": _of_file(file_id)}, session=session)
     if documents:
         store["esr_record"].insert_many(documents, ordered=False, session=session)
 
@@ -56,11 +56,11 @@ def chunks(
         first: The chunk to begin with.
         codes: Only these record types; all when left out.
     """
-    query: dict[str, Any] = {"file_id": file_id, "chunk": {"$gte": first}}
+    query: dict[str, Any] = {"_id": _of_file(file_id, first)}
     if codes is not None:
         query["type"] = {"$in": list(codes)}
     number, tables = -1, dict[str, "pa.Table"]()
-    for found in store["esr_record"].find(query).sort([("chunk", 1), ("_id", 1)]).batch_size(8):
+    for found in store["esr_record"].find(query).sort("_id", 1).batch_size(8):
         if found["chunk"] != number:
             if tables:
                 yield number, tables
@@ -73,7 +73,7 @@ def chunks(
 def counts(store: IntegrationStore, file_id: str) -> dict[str, int]:
     """Return how many split records a file has, by record type."""
     totals: dict[str, int] = {}
-    for found in store["esr_record"].find({"file_id": file_id}, {"type": 1, "rows": 1}):
+    for found in store["esr_record"].find({"_id": _of_file(file_id)}, {"type": 1, "rows": 1}):
         totals[found["type"]] = totals.get(found["type"], 0) + found["rows"]
     return dict(sorted(totals.items()))
 
@@ -113,6 +113,11 @@ def after(tables: Mapping[str, pa.Table], line: int) -> dict[str, pa.Table]:
         if done < table.num_rows:
             left[code] = table.slice(done)
     return left
+
+
+def _of_file(file_id: str, first_chunk: int = 0) -> dict[str, str]:
+    """Return the range of ids of a file's documents: they are in the order of the file."""
+    return {"$gte": f"{file_id}|{first_chunk:06d}", "$lt": f"{file_id}}}"}  # } comes after |
 
 
 def _pack(table: pa.Table) -> bytes:

@@ -10,6 +10,7 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from include.errors import NotYetError
 from include.esr.alerts import tell
 from include.esr.context import EsrContext
 from include.esr.documents import FileState, owner
@@ -71,9 +72,8 @@ def discover_subjects(
         for file_id in (*found.landed, *found.rejected):
             tell(ledger.read(ctx.store, file_id), since=began)
         files = ledger.due(ctx.store)
-        deaneries = pending_deaneries(ctx) - {
-            FileName.parse(each.partition("#")[0]).deanery for each in files
-        }
+        # A file left from before may fail or wait for long: the rest of its deanery must not.
+        deaneries = pending_deaneries(ctx) - {_deanery(file_id) for file_id in found.landed}
         subjects = files + sorted(deaneries)
         ctx.progress(f"{len(files)} files to do, {len(deaneries)} deaneries with work left from before")
         return subjects[:MAX_SUBJECTS], found.unsettled
@@ -162,6 +162,8 @@ def _read(ctx: EsrContext, subject: str) -> Counts:
     save_file(ctx, subject)
     entry = ledger.read(ctx.store, subject)
     tell(entry, since=began)
+    if _life(entry.state) < _life(FileState.SAVED):
+        raise _replayed(subject)
     return dict(entry.counts)
 
 
@@ -176,8 +178,8 @@ def _reconcile(ctx: EsrContext, subject: str) -> Counts:
     deanery = _deanery(subject)
     with Tcs(ctx.settings, progress=ctx.progress) as tcs:
         done = reconcile_positions(ctx, deanery, tcs)
-        done |= update_people(ctx, deanery, tcs)
         done |= deliver(ctx.store, owner(deanery), tcs, ctx.settings, now=ctx.now, progress=ctx.progress)
+        done |= update_people(ctx, deanery, tcs)
     if _is_deanery(subject):
         return done
     return _note(ctx, subject, FileState.RECONCILED, file_counts(ctx, subject))
@@ -193,18 +195,35 @@ def _publish(ctx: EsrContext, subject: str) -> Counts:
 
 
 def _note(ctx: EsrContext, file_id: str, state: FileState, counts: Counts) -> Counts:
-    """Bring a file into its next state, unless it is further on already."""
-    life = list(FileState)
+    """Bring a file from the state before into this one, unless it is there or further on already.
+
+    Raises:
+        NotYetError: It was replayed meanwhile: what it holds has not been applied again yet.
+    """
 
     def prepare() -> tuple[Counts, Any]:
         entry = ledger.read(ctx.store, file_id)
-        if life.index(entry.state) >= life.index(state):
+        if _life(entry.state) >= _life(state):
             return dict(entry.counts), None
+        if _life(entry.state) < _life(state) - 1:
+            raise _replayed(file_id)
         return {**entry.counts, **counts}, lambda session, _order: ledger.advance(
             ctx.store, session, file_id, state, at=ctx.now(), counts=counts
         )
 
     return ctx.store.commit_plan(owner(_deanery(file_id)), prepare)
+
+
+def _life(state: FileState) -> int:
+    return list(FileState).index(state)
+
+
+def _replayed(file_id: str) -> NotYetError:
+    return NotYetError(
+        "the file is being done again since this run took it up; a later run goes on with it",
+        retry_after=LONGEST_WAIT + 1,
+        subject=file_id,
+    )
 
 
 def _is_deanery(subject: str) -> bool:

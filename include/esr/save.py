@@ -10,11 +10,14 @@ from include.esr.documents import FileState
 from include.esr.files import ledger
 from include.esr.files.entry import SavedMark
 from include.esr.files.sequence import require_turn
+from include.esr.names import RMT, FileType
 from include.esr.people.saving import plan_people, touched_ids
 from include.esr.positions.merging import POSITION_TYPES, plan_positions
+from include.quality.quarantine import release_between
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import datetime
 
     import pyarrow as pa
     from pymongo.client_session import ClientSession
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from include.storage.mongo import Write
 
 STAGE = "save"
+MOST = 10
+"""A position or person has at most about five lines: ten times their number is more than most of a file."""
 
 
 def save_file(ctx: EsrContext, file_id: str) -> None:
@@ -46,7 +51,13 @@ def save_file(ctx: EsrContext, file_id: str) -> None:
         ctx.progress(f"{saved:,} lines saved so far")
 
     def finish(session: ClientSession, _order: int) -> None:
-        ledger.advance(ctx.store, session, file_id, FileState.SAVED, at=ctx.now())
+        at = ctx.now()
+        ledger.advance(ctx.store, session, file_id, FileState.SAVED, at=at)
+        # Kept over a replay: what was applied once is not judged by its likeness to others again.
+        ctx.store["esr_file"].update_one({"_id": file_id}, {"$set": {"applied_at": at}}, session=session)
+        if source.name.type is FileType.RMF:
+            _release_older(ctx, session, source, at)
+        _alert_if_outdated(ctx, session, file_id, at)
 
     def prepare() -> tuple[None, Write | None]:
         again = ledger.read(ctx.store, file_id)
@@ -60,6 +71,7 @@ def _plans(ctx: EsrContext, file_id: str) -> Iterator[tuple[int, Write] | None]:
     if entry.state is not FileState.SPLIT:
         return
     source, mark = entry.source, entry.saved or SavedMark(0, 0)
+    older = entry.counts.get("older", 0)
     before: set[str] = set()
     for chunk, tables in records.chunks(ctx.store, file_id, first=mark.chunk):
         left = records.after(tables, mark.line - 1) if chunk == mark.chunk else tables
@@ -69,21 +81,55 @@ def _plans(ctx: EsrContext, file_id: str) -> Iterator[tuple[int, Write] | None]:
             if not touched.isdisjoint(before):
                 yield None  # told of again: what is stored of it must be known first
             before = touched
-            yield _plan(ctx, source, run, SavedMark(chunk, last + 1))
+            lines, outdated, write = _plan(ctx, source, run)
+            older += outdated
+            yield lines, _slice_write(ctx, source, write, SavedMark(chunk, last + 1), older)
 
 
-def _plan(ctx: EsrContext, source: Source, run: Mapping[str, pa.Table], mark: SavedMark) -> tuple[int, Write]:
+def _plan(ctx: EsrContext, source: Source, run: Mapping[str, pa.Table]) -> tuple[int, int, Write]:
+    """Return how many lines a slice has, how many positions and people know newer, and what it writes."""
     at = ctx.now()
-    _, write_positions = plan_positions(ctx.store, source, run, at=at)
-    _, write_people = plan_people(ctx.store, source, run, at=at)
+    positions, write_positions = plan_positions(ctx.store, source, run, at=at)
+    people, write_people = plan_people(ctx.store, source, run, at=at)
 
     def write(session: ClientSession, order: int) -> None:
         for each in (write_positions, write_people):
             if each is not None:
                 each(session, order)
-        ledger.mark(ctx.store, session, source.file_id, saved=mark)
 
-    return sum(table.num_rows for table in run.values()), write
+    lines = sum(table.num_rows for table in run.values())
+    return lines, positions["positions_older"] + people["stale"], write
+
+
+def _slice_write(ctx: EsrContext, source: Source, write: Write, mark: SavedMark, older: int) -> Write:
+    """Return the write of a slice together with the mark to go on from."""
+
+    def both(session: ClientSession, order: int) -> None:
+        write(session, order)
+        ledger.mark(ctx.store, session, source.file_id, counts={"older": older}, saved=mark)
+
+    return both
+
+
+def _alert_if_outdated(ctx: EsrContext, session: ClientSession, file_id: str, at: datetime) -> None:
+    """Tell a person when most of a file changed nothing because newer files had been applied."""
+    counts = ledger.read(ctx.store, file_id).counts
+    if counts.get("older", 0) * MOST <= counts.get("records", 0):
+        return
+    message = (
+        f"newer files had told of {counts['older']} positions and people of this file: they stay as they are. "
+        "If this is no old file that came late, look at the days in the names of the deanery's files"
+    )
+    ledger.add_alert(ctx.store, session, file_id, "mostly_older", message, at=at)
+
+
+def _release_older(ctx: EsrContext, session: ClientSession, source: Source, at: datetime) -> None:
+    """Release the bad lines of the deanery's older files: a full file says everything anew."""
+    name = source.name
+    for kind in sorted(RMT):
+        first = f"DE_{name.deanery}_{kind}_"
+        last = f"{first}{name.day:%Y%m%d}_{name.sequence:08d}"  # sorts before the ids of that file itself
+        release_between(ctx.store, session, source.owner, first, last, at=at)
 
 
 def _position_ids(run: Mapping[str, pa.Table]) -> set[int]:

@@ -47,6 +47,8 @@ FILES_REMEMBERED = 5
 def split_file(ctx: EsrContext, file_id: str, tcs: Tcs) -> None:
     """Split a landed file and judge it; does nothing to a file that is further on.
 
+    A file that was rejected before is rejected again, so that a task that is run again does not turn green.
+
     Raises:
         FileRejectedError: The file as a whole cannot be used; it is rejected on the ledger with evidence.
         TransientError: Store, landing zone or TCS did not answer; what was split so far stays.
@@ -55,6 +57,9 @@ def split_file(ctx: EsrContext, file_id: str, tcs: Tcs) -> None:
     for done in ctx.store.commit_each(file_id, partial(_plans, ctx, file_id)):
         ctx.progress(f"{done.good:,} lines split, {done.bad:,} set aside so far")
     _judge(ctx, file_id, tcs)
+    entry = ledger.read(ctx.store, file_id)
+    if entry.state is FileState.REJECTED and entry.reason is not None:
+        raise FileRejectedError(entry.reason.message, code=entry.reason.code, subject=entry.name)
 
 
 def _plans(ctx: EsrContext, file_id: str) -> Iterator[tuple[Tally, Write]]:
@@ -164,8 +169,6 @@ def _judge(ctx: EsrContext, file_id: str, tcs: Tcs) -> None:
         rejection = error
     counts = {"records": tally.good, "quarantined": tally.bad, "deleted": tally.deleted}
     _commit_verdict(ctx, entry, rejection, counts, unmatched)
-    if rejection is not None:
-        raise rejection
 
 
 def _commit_verdict(
@@ -224,6 +227,7 @@ def _past(ctx: EsrContext, entry: Entry) -> list[PastFile]:
                 "type": entry.type,
                 "order": {"$lt": entry.order},
                 "state": {"$in": [FileState.RECONCILED.value, FileState.PUBLISHED.value]},
+                "tally": {"$exists": True},
             },
             {"tally.data_lines": 1, "counts": 1, "unmatched_share": 1},
         )
@@ -241,9 +245,12 @@ def _past(ctx: EsrContext, entry: Entry) -> list[PastFile]:
 
 
 def _accepted(ctx: EsrContext, file_id: str) -> bool:
-    """Tell whether a person has said that this file is right, however unlike the others it is."""
-    found = ctx.store["esr_file"].find_one({"_id": file_id}, {"accepted": 1})
-    return bool(found and found.get("accepted"))
+    """Tell whether this file is right however unlike the others it is.
+
+    A person has said so, or it was applied before: TCS has changed since, the file has not.
+    """
+    found = ctx.store["esr_file"].find_one({"_id": file_id}, {"accepted": 1, "applied_at": 1})
+    return bool(found and (found.get("accepted") or found.get("applied_at")))
 
 
 def _bad_lines(ctx: EsrContext, entry: Entry) -> list[dict[str, Any]]:

@@ -342,7 +342,7 @@ _INDEXES: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...] = (
     ("esr_file", ("sha256",), {"name": "by_content"}),
     ("esr_file", ("name", "version"), {"name": "by_name"}),
     ("esr_sighting", (), {}),
-    ("esr_record", ("file_id", "chunk"), {"name": "by_file"}),
+    ("esr_record", (), {}),  # found by id, which sorts as the file does
     (
         "esr_position",
         ("deanery", "_id"),

@@ -14,7 +14,7 @@ from typing import Any
 
 HEAVY = (
     "pandas", "numpy", "pyarrow", "great_expectations", "pymongo", "bson", "boto3", "botocore", "dlt",
-    "requests", "paramiko", "asyncssh",
+    "requests", "paramiko", "asyncssh", "aiohttp", "orjson",
 )  # fmt: skip
 network: list[str] = []
 
@@ -62,7 +62,7 @@ def main() -> None:
     result["dags"] = dags
     result["parse_seconds"] = round(parsed - began, 2)
     result["serialize_seconds"] = round(time.monotonic() - checked, 2)
-    result["next_runs"] = {dag_id: next_runs(dag) for dag_id, dag in list(dags.items())[:3]}
+    result["next_runs"] = {dag_id: next_runs(dag) for dag_id, dag in list(dags.items())[:4]}
     sys.stdout.write(json.dumps(result, sort_keys=True) + "\n")
 
 

@@ -20,6 +20,17 @@ NOWHERE = "postgresql://nobody:hidden-password@127.0.0.1:9/none"
 Sql = Callable[..., None]
 
 
+@pytest.fixture
+def parse(parse: Parse) -> Parse:
+    """Return the function that parses ``dags/``; of what it finds, the DAGs of NPOs."""
+
+    def run(**environment: str) -> dict[str, Any]:
+        parsed = parse(**environment)
+        return parsed | {"dags": {key: dag for key, dag in parsed["dags"].items() if key.startswith("npo__")}}
+
+    return run
+
+
 def tasks(dag: dict[str, Any]) -> list[dict[str, Any]]:
     return [task["__var"] for task in dag["dag"]["tasks"]]
 

@@ -16,6 +16,7 @@ from airflow.sdk import DAG, BaseOperator, RetryAction
 
 from include import errors
 from include.dag_policy import (
+    ESR_POOL,
     EXTRACT_POOL,
     STORE_POOL,
     TaxonomyRetryPolicy,
@@ -170,4 +171,4 @@ def test_only_the_triggerer_follows_the_registry(
 
 def test_the_pools_of_the_policy_are_in_the_settings_file():
     content = yaml.safe_load((PROJECT_ROOT / "airflow_settings.yaml").read_text())["airflow"]
-    assert {pool["pool_name"] for pool in content["pools"]} == {EXTRACT_POOL, STORE_POOL}
+    assert {pool["pool_name"] for pool in content["pools"]} == {EXTRACT_POOL, STORE_POOL, ESR_POOL}

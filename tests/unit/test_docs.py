@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,10 @@ from typer.core import TyperGroup
 
 from include import errors
 from include.cli import app
+from include.esr.documents import FileState
+from include.esr.files.entry import Entry
+from include.esr.formats.lines import Fault
+from include.esr.people.plan import PersonStatus
 from include.settings import PROJECT_ROOT, Settings
 from include.storage.mongo import IntegrationStore
 
@@ -179,6 +184,77 @@ def test_every_collection_of_the_store_is_described() -> None:
     names = {name for line in collections for name in line.split(", ")}
     assert "outbox" in names
     assert {name for name in names if f"`{name}`" not in described} == set()
+
+
+ESR_CODE = re.compile(
+    r'(?:Reason\(|code=|"code": |reason = \()\s*"([a-z_]+)"|(?<=, \(")[a-z]+(?:_[a-z]+)+(?=")',
+)
+
+
+def test_every_reason_why_a_file_or_a_line_of_esr_is_set_aside_is_explained() -> None:
+    files = [
+        *(PROJECT_ROOT / "include" / "esr" / "formats").glob("[!w]*.py"),  # not the writer's
+        *(PROJECT_ROOT / "include" / "esr" / "files").glob("*.py"),
+        PROJECT_ROOT / "include" / "esr" / "names.py",
+        *(PROJECT_ROOT / "include" / "quality" / "suites").glob("esr_*.json"),
+    ]
+    codes = {found[1] or found[0] for file in files for found in ESR_CODE.finditer(file.read_text("utf-8"))}
+    codes |= {fault.code for fault in Fault if fault is not Fault.NONE}
+    codes |= {"too_few_columns", "too_many_columns", "duplicate_id"}  # chosen between, or positional
+    assert {"bad_date", "missing_value", "not_inbound", "undecodable", "unusual_volume", "bad_name"} <= codes
+    explained = (DOCS / "esr.md").read_text("utf-8")
+    assert {code for code in codes if f"`{code}`" not in explained} == set()
+
+
+def test_no_reason_is_explained_that_the_exchange_does_not_have() -> None:
+    source = "\n".join(
+        path.read_text("utf-8")
+        for folder in ("esr", "quality/suites")
+        for path in (PROJECT_ROOT / "include" / folder).rglob("*")
+        if path.suffix in {".py", ".json"}
+    )
+    known = {fault.code for fault in Fault} | set(re.findall(r'"([a-z_]+)"', source))
+    section = (DOCS / "esr.md").read_text("utf-8").partition("## What is checked")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\|(.*)\|[^|]*\|$", section, re.MULTILINE)
+    told = {code for row in rows for code in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", row)}
+    assert len(told) > 30
+    assert {code for code in told - known if not code.startswith("esr_")} == set()
+
+
+@pytest.mark.parametrize("page", ["esr.md", "monitor.md"])
+def test_every_alert_about_a_file_is_explained(page: str) -> None:
+    source = "\n".join(
+        path.read_text("utf-8") for path in (PROJECT_ROOT / "include" / "esr" / "files").glob("*.py")
+    )
+    alerts = set(re.findall(r'(?:Alert\(|add_alert\([^"]+)"([a-z_]+)"', source))
+    assert {"new_version", "sequence_gap", "came_again"} <= alerts
+    text = (DOCS / page).read_text("utf-8")
+    assert {alert for alert in alerts if f"`{alert}`" not in text} == set()
+
+
+@pytest.mark.parametrize("words", [FileState, PersonStatus], ids=["file", "person"])
+def test_every_state_of_the_exchange_is_explained(words: type[FileState | PersonStatus]) -> None:
+    explained = (DOCS / "esr.md").read_text("utf-8")
+    assert {word.value for word in words if f"`{word.value}`" not in explained} == set()
+
+
+def test_every_field_of_the_file_ledger_is_described() -> None:
+    row = re.search(r"^\| `esr_file` \|.*$", (DOCS / "architecture.md").read_text("utf-8"), re.MULTILINE)
+    assert row
+    fields = {field.name for field in dataclasses.fields(Entry)} - {"file_id"}
+    assert {name for name in fields if f"`{name}`" not in row[0]} == set()
+
+
+def test_every_log_event_of_an_alert_is_explained() -> None:
+    sources = [PROJECT_ROOT / "include" / "notify.py", PROJECT_ROOT / "include" / "esr" / "alerts.py"]
+    told = {
+        event
+        for path in sources
+        for event in re.findall(r'\.(?:error|warning)\(\s*"(\w+)"', path.read_text("utf-8"))
+    }
+    assert {"task_failed", "esr_file_rejected", "esr_file_alert"} <= told
+    explained = (DOCS / "monitor.md").read_text("utf-8")
+    assert {event for event in told if f"| `{event}`" not in explained} == set()
 
 
 _HOLE = "\0"

@@ -152,13 +152,18 @@ class Tcs:
         """Change fields of absences, by TCS's own id; each outcome is ``APPLIED`` or ``REFUSED``."""
         return self._patched("absence", changes)
 
-    def create_absences(self, absences: Sequence[Json]) -> list[Outcome]:
+    def create_absences(self, absences: Sequence[Json], *, until: float | None = None) -> list[Outcome]:
         """Create absences, once each, and return what became of them in the same order.
 
         An ``UNKNOWN`` one must be looked up by its absence id before it is created again. Raises only
         when nothing at all was sent.
+
+        Args:
+            absences: What to create; they go out side by side, in no order.
+            until: Clock reading (``time.monotonic``) after which none is sent any more; those are
+                ``UNKNOWN``, not sent.
         """
-        return _settled(self._each(self._create_absence, absences))
+        return _settled(self._each(partial(self._create_absence, until), absences))
 
     def post_events(self, post_ids: Collection[int]) -> dict[int, tuple[PostEvent, ...]]:
         """Return what each post was told so far; a missing key says that TCS has no such post."""
@@ -241,8 +246,9 @@ class Tcs:
         body = orjson.dumps({**fields, "id": record_id})
         return await self._session.change(endpoint, "PATCH", f"/api/{endpoint}/{record_id:d}", body)
 
-    async def _create_absence(self, absence: Json) -> Outcome | TransientError:
-        return await self._session.tell("absence", "/api/absence", orjson.dumps({**absence, "id": None}))
+    async def _create_absence(self, until: float | None, absence: Json) -> Outcome | TransientError:
+        body = orjson.dumps({**absence, "id": None})
+        return await self._session.tell("absence", "/api/absence", body, until=until)
 
     async def _tell(self, until: float | None, change: PostChanged) -> Outcome | TransientError:
         path, body = f"/api/posts/{change.post_id:d}/esr-changed", orjson.dumps(change.body)

@@ -28,6 +28,15 @@ POINTS = {
     "sent": ("include.events.publisher", "Publisher", "send"),
 }
 NOWHERE = ("nowhere", 0)
+STAGES = (
+    "include.esr.inline",
+    "include.esr.split",
+    "include.esr.save",
+    "include.esr.positions.reconcile",
+    "include.esr.people.updates",
+    "include.esr.tcs.calls",
+    "include.events.drain",
+)
 
 
 class Nursery:
@@ -134,6 +143,8 @@ def _warm() -> None:
 
     from include.quality.gate import run_suite
 
+    for name in (*STAGES, *(module for module, _, _ in POINTS.values())):
+        importlib.import_module(name)
     facts = ("has_lines", "has_header", "header_is_name", "has_footer", "footer_counts", "has_records")
     run_suite("esr_frame", pd.DataFrame({name: [True] for name in (*facts, "mostly_readable")}))
 

@@ -16,7 +16,7 @@ from include.events.topics import ensure_topics
 from include.sandbox.esr.dirt import Dirt
 from include.sandbox.esr.files import MadeFile, rmc, rmf
 from include.settings import Settings
-from tests.conftest import s3_client
+from tests.conftest import empty_bucket, s3_client
 from tests.integration.esr.inbound import DAY, SUBSCRIBERS, WORLD, Exchange, exchange
 from tests.integration.esr.killed import NOWHERE, POINTS, Nursery
 
@@ -97,6 +97,8 @@ def uninterrupted(esr: Exchange, nursery: Nursery, monkeypatch: pytest.MonkeyPat
             report = to_the_end(nursery, other)
             state = other.final_state()
             other.store.client.drop_database(settings.mongo_database)
+        empty_bucket(client, settings.landing_bucket)
+        client.delete_bucket(Bucket=settings.landing_bucket)
     esr.tcs.reset()
     assert list(report["failed"]) == ["DE_LDN_RMF_20260304_00000009.DAT#1"]
     # Else the tests below would prove less than they say.

@@ -231,7 +231,7 @@ def test_the_command_run_runs_the_stages_and_tail_shows_the_events(codebridge):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["esr_inbound"], "no DAG 'esr_inbound'"),
+        (["esr_outward"], "no DAG 'esr_outward'"),
         (["npo__x", "--from", "2026-01-01"], "belong together"),
         (["npo__x", "--date", "2026-01-01", "--to", "2026-01-02"], "leave out --from and --to"),
         (["npo__x", "--from", "2026-01-02", "--to", "2026-01-01"], "must be later"),

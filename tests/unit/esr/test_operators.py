@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipExcept
 from include.errors import ConfigurationError, NotYetError, RateLimitedError, TransientError
 from include.esr import run
 from include.esr.errors import FileRejectedError
-from include.esr.operators import LONGEST_NAME, DiscoverFilesOperator, EsrStageOperator
+from include.esr.operators import LONGEST_NAME, SHORTEST_WAIT, DiscoverFilesOperator, EsrStageOperator
 from include.settings import get_settings
 
 FILE = "DE_KSS_RMF_20260304_00000017.DAT#1"
@@ -48,7 +48,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return execute
 
 
-@pytest.mark.parametrize(("seconds", "later"), [(30, 30), (0, 1), (-5, 1), (run.LONGEST_WAIT, 600)])
+@pytest.mark.parametrize(("seconds", "later"), [(30, 30), (run.LONGEST_WAIT, 600)])
 def test_what_is_not_there_yet_is_looked_for_again_when_that_makes_sense(
     stage: Callable[..., Any], seconds: float, later: float
 ):
@@ -57,6 +57,16 @@ def test_what_is_not_there_yet_is_looked_for_again_when_that_makes_sense(
         stage(NotYetError("TCS is left alone", retry_after=seconds))
     wait = (raised.value.reschedule_date - before).total_seconds()
     assert later <= wait < later + 2
+
+
+@pytest.mark.parametrize("seconds", [5, 0, -5])
+def test_a_task_never_starts_again_while_its_last_worker_may_still_be_ending(
+    stage: Callable[..., Any], seconds: float
+):
+    before = datetime.now(tz=UTC)
+    with pytest.raises(AirflowRescheduleException) as raised:
+        stage(NotYetError("a moment", retry_after=seconds))
+    assert raised.value.reschedule_date - before >= timedelta(seconds=SHORTEST_WAIT)
 
 
 def test_what_takes_longer_than_a_run_waits_is_left_to_a_later_one(stage: Callable[..., Any]):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from include.esr.documents import APPLIED, FileState, file_id
 from include.esr.files.entry import Entry
-from include.esr.files.sequence import Turn, repeated_number, turn_of
+from include.esr.files.sequence import Turn, recheck_after, repeated_number, turn_of
 from include.esr.names import Deanery, FileType
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -107,3 +107,11 @@ def test_a_number_that_came_with_another_day_or_type_is_a_repeat():
 )
 def test_its_own_versions_and_other_kinds_of_files_are_no_repeat(known):
     assert list(repeated_number(entry(17), known, at=NOON)) == []
+
+
+@pytest.mark.parametrize(("rest", "wait"), [(0, 5), (20, 5), (100, 25), (3600, 900)])
+def test_the_longer_a_file_at_work_rests_the_later_it_is_looked_at_again(rest: float, wait: float):
+    before = entry(16, state="split")
+    siblings = [before, entry(15, state="published"), entry(17)]
+    turn = turn_of(entry(17), siblings)
+    assert recheck_after(turn, siblings, now=NOON + timedelta(seconds=rest)) == wait
