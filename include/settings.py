@@ -64,14 +64,26 @@ class Settings(BaseSettings):
         ge=0,
         description="Seconds a file waits for the one before it in its deanery's sequence.",
     )
-    esr_max_file_bytes: int = Field(default=2 * 2**30, description="A larger file is rejected.")
-    esr_max_line_bytes: int = Field(default=64 * 1024, description="A longer line is set aside.")
-    esr_chunk_bytes: int = Field(default=4 * 2**20, ge=1024, description="Read and committed at once.")
+    esr_max_file_bytes: int = Field(
+        default=2 * 2**30, ge=1, le=2**36, description="A larger file is rejected."
+    )
+    esr_max_line_bytes: int = Field(
+        default=64 * 1024, ge=1, le=2**20, description="A longer line is set aside."
+    )
+    esr_chunk_bytes: int = Field(
+        default=4 * 2**20,
+        ge=1024,
+        le=8 * 2**20,  # the store takes documents and transactions of 16 MiB
+        description="Read and committed at once.",
+    )
     esr_max_quarantined: int = Field(
-        default=10_000, description="Bad lines of one file kept one by one; more are counted."
+        default=10_000,
+        ge=1,
+        le=100_000,
+        description="Bad lines of one file kept one by one; more are counted.",
     )
     esr_person_retry_hours: float = Field(
-        default=24, description="Until a person TCS did not know is looked up again."
+        default=24, ge=0, description="Until a person TCS did not know is looked up again."
     )
 
     tcs_url: str = Field(default="http://127.0.0.1:8093", description="Base URL of TCS, without /api.")

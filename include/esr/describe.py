@@ -13,8 +13,10 @@ DAG_PAGE = """\
 
 One line of the mapped tasks is one file, or a deanery with work left from before. A task *up for
 reschedule* waits, for the file before it in its deanery's sequence or for TCS, and goes on by itself.
+*Skipped*: it waits for a file that has not come, and is left to a later run. Its name says which.
 
 * what came and what became of it: `spotlight esr files`
 * do a file again, at any time: `spotlight esr replay <file>`
-* a backfill replays the files whose day lies in its interval
+* what TCS refused is told again, once mended there: `spotlight esr release --deanery <deanery>`
+* a backfill replays the files whose day begins (midnight UTC) in its interval: one run a day is enough
 """

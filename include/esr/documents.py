@@ -50,7 +50,7 @@ def owner(deanery: str) -> str:
 
 
 def file_id(name: str, version: int) -> str:
-    """Return the ledger's key of one version of a file."""
+    """Return the ledger's key of one version of a file, by its name with 8 digits."""
     return f"{name}#{version}"
 
 
@@ -60,8 +60,9 @@ class Source:
 
     Attributes:
         file_id: ``<name>#<version>``.
-        order: Place in time of the file among all of its deanery: date, sequence and version as text of
-            fixed width, which sorts. A record with a lower order never overwrites one with a higher.
+        order: Place in time of the file among all of its deanery, which no other has: date, sequence, type
+            and version as text of fixed width, which sorts; a full file comes after the changes of its
+            day. A record with a lower order never overwrites one with a higher.
     """
 
     file_id: str
@@ -80,8 +81,8 @@ class Source:
 
     @property
     def order(self) -> str:
-        """Return its place in time, such as ``20260304-00000017-001``."""
-        return f"{self.name.day:%Y%m%d}-{self.name.sequence:08d}-{self.version:03d}"
+        """Return its place in time, such as ``20260304-00000017-RMF-001``."""
+        return f"{self.name.day:%Y%m%d}-{self.name.sequence:08d}-{self.name.type}-{self.version:03d}"
 
     @classmethod
     def of(cls, file_id: str) -> Source:

@@ -92,3 +92,11 @@ class FileName:
         except ValueError:
             raise FileRejectedError(f"'{day}' is not a date", code="bad_name", subject=name) from None
         return cls(Deanery(deanery), FileType(kind), moment, int(sequence))
+
+
+def ledger_name(name: str) -> str:
+    """Return a file's name as the ledger has it: with 8 digits, or as it is when it cannot be read."""
+    try:
+        return str(FileName.parse(name))
+    except FileRejectedError:
+        return name

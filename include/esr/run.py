@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from include.errors import NotYetError
-from include.esr.alerts import tell
+from include.esr.alerts import tell, tell_failed
 from include.esr.context import EsrContext
 from include.esr.documents import FileState, owner
 from include.esr.files import ledger
@@ -71,6 +71,7 @@ def discover_subjects(
         found = discover(ctx)
         for file_id in (*found.landed, *found.rejected):
             tell(ledger.read(ctx.store, file_id), since=began)
+        tell_failed(found.failed)
         files = ledger.due(ctx.store)
         # A file left from before may fail or wait for long: the rest of its deanery must not.
         deaneries = pending_deaneries(ctx) - {_deanery(file_id) for file_id in found.landed}

@@ -117,8 +117,8 @@ def _alert_if_outdated(ctx: EsrContext, session: ClientSession, file_id: str, at
     if counts.get("older", 0) * MOST <= counts.get("records", 0):
         return
     message = (
-        f"newer files had told of {counts['older']} positions and people of this file: they stay as they are. "
-        "If this is no old file that came late, look at the days in the names of the deanery's files"
+        f"newer files had told of {counts['older']} positions and people of this file: they stay as they "
+        "are. If this is no old file that came late, look at the days in the names of the deanery's files"
     )
     ledger.add_alert(ctx.store, session, file_id, "mostly_older", message, at=at)
 

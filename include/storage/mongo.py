@@ -339,6 +339,14 @@ _INDEXES: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...] = (
     ("npo_run", ("npo_id", "started_at"), {"name": "by_npo"}),
     ("fence", (), {}),
     ("esr_file", ("deanery", "order"), {"name": "by_deanery"}),
+    ("esr_file", ("deanery", "sequence"), {"name": "by_number"}),
+    ("esr_file", ("deanery", "state", "order"), {"name": "at_work"}),
+    (
+        "esr_file",
+        ("misplaced", "order", "_id"),
+        {"name": "misplaced", "partialFilterExpression": {"misplaced": True}},
+    ),
+    ("esr_file", ("order", "states.landed", "_id"), {"name": "newest"}),
     ("esr_file", ("sha256",), {"name": "by_content"}),
     ("esr_file", ("name", "version"), {"name": "by_name"}),
     ("esr_sighting", (), {}),
@@ -358,6 +366,7 @@ _INDEXES: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...] = (
         ("deanery", "not_before", "_id"),
         {"name": "waiting", "partialFilterExpression": {"pending": True}},
     ),
+    ("esr_person", ("deanery",), {"name": "refused", "partialFilterExpression": {"refused": True}}),
     (
         "esr_call",
         ("owner", "order", "_id"),

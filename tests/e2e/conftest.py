@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("e2e")
 HOME = PROJECT_ROOT / ".local" / "e2e"
 PATIENCE = 420.0
+QUICK = {
+    "SPOTLIGHT_TCS_BREAKER_SECONDS": "5",
+    "SPOTLIGHT_TCS_TIMEOUT": "8",
+    "SPOTLIGHT_TCS_LEASE_SECONDS": "12",
+}
+"""How long an outage of TCS is waited out, for tests of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def proven() -> Iterator[Proven]:
     """The same flow as ``make demo``, in a home of its own, left up for the tests."""
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("SPOTLIGHT_TCS_BREAKER_SECONDS", "5")
+        for name, seconds in QUICK.items():
+            environment.setenv(name, seconds)
         with local_session(HOME, wipe=True, on_progress=log.info) as session:
             yield Proven(session, prove(session, show, patience=PATIENCE))

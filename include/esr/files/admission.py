@@ -47,6 +47,11 @@ class Arrival:
     key: str | None = None
 
     @property
+    def ledger_name(self) -> str:
+        """Return its name on the ledger: one name, however many digits its sequence was given."""
+        return str(self.name) if self.name else self.remote.name
+
+    @property
     def sha256(self) -> str | None:
         """Return the digest of its content."""
         return self.inspection.sha256 if self.inspection else None
@@ -67,7 +72,7 @@ def admit(store: IntegrationStore, arrival: Arrival, *, at: datetime) -> tuple[E
     """
 
     def prepare() -> tuple[tuple[Entry, bool], Write | None]:
-        versions = ledger.versions(store, arrival.remote.name)
+        versions = ledger.versions(store, arrival.ledger_name)
         for known in versions:
             if _is_same(known, arrival):
                 return (known, False), _came_again(store, known, arrival, versions, at)
@@ -84,7 +89,7 @@ def _is_same(known: Entry, arrival: Arrival) -> bool:
 
 
 def _seen(arrival: Arrival) -> Seen:
-    return Seen(arrival.remote.size, arrival.remote.modified)
+    return Seen(arrival.remote.size, arrival.remote.modified, arrival.remote.name)
 
 
 def _came_again(
@@ -112,13 +117,14 @@ def _entry(store: IntegrationStore, arrival: Arrival, versions: Sequence[Entry],
     found = arrival.inspection
     came_into = (FileState.DISCOVERED, *([FileState.LANDED] if found else []), state)
     entry = Entry(
-        file_id=file_id(arrival.remote.name, version),
-        name=arrival.remote.name,
+        file_id=file_id(arrival.ledger_name, version),
+        name=arrival.ledger_name,
         version=version,
         state=state,
         states={each.value: at for each in came_into},
         size=found.size if found else arrival.remote.size,
         reason=arrival.refused,
+        refused_on_arrival=arrival.refused is not None,
         seen=_seen(arrival),
     )
     if found:
@@ -127,7 +133,16 @@ def _entry(store: IntegrationStore, arrival: Arrival, versions: Sequence[Entry],
         )
     if arrival.name:
         entry = replace(entry, **named(entry, arrival.name))
-    return replace(entry, alerts=tuple(_alerts(store, entry, at)))
+    charset = _charset_alerts(found, at) if found and not arrival.refused else ()
+    return replace(entry, alerts=(*_alerts(store, entry, at), *charset))
+
+
+def _charset_alerts(found: Inspection, at: datetime) -> Iterator[Alert]:
+    if found.is_broken:
+        message = "some bytes are not UTF-8 as the others are; their lines are set aside: ask ESR for them"
+        yield Alert("charset_broken", message, at)
+    if found.encoding == "cp1252":
+        yield Alert("charset_fallback", "is not UTF-8; it is read as Windows-1252: check a few names", at)
 
 
 def _alerts(store: IntegrationStore, entry: Entry, at: datetime) -> Iterator[Alert]:
@@ -138,13 +153,13 @@ def _alerts(store: IntegrationStore, entry: Entry, at: datetime) -> Iterator[Ale
         told = ", ".join(names[:MAX_NAMED])
         yield Alert("repeated_content", f"has the same content as {told}", at)
     if entry.deanery and entry.type in RMT:
-        yield from repeated_number(entry, ledger.siblings(store, entry.deanery), at=at)
+        yield from repeated_number(entry, ledger.siblings(store, entry), at=at)
 
 
 def _write(store: IntegrationStore, entry: Entry, at: datetime) -> Write:
     def write(session: ClientSession, _order: int) -> None:
         ledger.add(store, session, entry)
-        store["esr_sighting"].delete_one({"_id": entry.name}, session=session)
+        store["esr_sighting"].delete_one({"_id": entry.seen.name}, session=session)
         if entry.reason and entry.deanery and entry.type in RMT:
             prepare_receipt(store, session, entry, lines=(), counts={}, at=at)
 

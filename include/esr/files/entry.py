@@ -49,10 +49,15 @@ class Remote:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The partner's copy as it was when it was fetched, to tell it from another one of the same name."""
+    """The partner's copy as it was when it was fetched, to tell it from another one of the same name.
+
+    Attributes:
+        name: As the partner spells it: with 7 digits perhaps, where the ledger has 8.
+    """
 
     size: int
     modified: int
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +74,15 @@ class Entry:
     """One version of a file on the ledger.
 
     Attributes:
-        name: As the partner has it, percent-encoded where it holds other than plain characters.
+        name: With 8 digits; one that cannot be read is as the partner has it, percent-encoded where it
+            holds other than plain characters.
         deanery: ``None``, with type, day, sequence and order, when the name cannot be read.
         order: Place in time among all files of the deanery; compares as text.
         sha256: Of the bytes as they came; ``None`` for a file too large to fetch.
         key: In the landing zone; ``None`` for a file too large to fetch.
         states: When it came into each state it was in.
         reason: Why it was rejected.
+        refused_on_arrival: Whether its name, size or bytes were the reason: a replay would not help.
         split: Where splitting goes on after a crash.
         saved: Where saving goes on after a crash.
         seen: The partner's copy as fetched.
@@ -98,6 +105,7 @@ class Entry:
     encoding: str | None = None
     lines: int = 0
     reason: Reason | None = None
+    refused_on_arrival: bool = False
     alerts: tuple[Alert, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     split: SplitMark | None = None
@@ -157,6 +165,7 @@ def entry_of(document: Document) -> Entry:
         encoding=document["encoding"],
         lines=document["lines"],
         reason=Reason(**reason) if reason else None,
+        refused_on_arrival=document.get("refused_on_arrival", False),
         alerts=tuple(Alert(**alert) for alert in document.get("alerts", ())),
         counts=document.get("counts", {}),
         split=SplitMark(**split) if split else None,
@@ -197,6 +206,7 @@ def document_of(entry: Entry) -> Document:
         "state": entry.state.value,
         "states": dict(entry.states),
         "reason": plain(entry.reason),
+        "refused_on_arrival": entry.refused_on_arrival,
         "alerts": [plain(alert) for alert in entry.alerts],
         "counts": dict(entry.counts),
         "split": plain(entry.split),

@@ -6,15 +6,17 @@ import codecs
 import hashlib
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, BinaryIO
 
 from include.esr.errors import FileRejectedError
-from include.esr.formats.frame import sniff, tail_is_footer
+from include.esr.formats.frame import counted_by, sniff
 from include.esr.names import RMT, FileName, FileType
 from include.quality.gate import Reason
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from include.esr.files.sftp import RemoteFile
 
 BLOCK = 2**20
@@ -24,7 +26,8 @@ FRAME_LINES = 2
 LATER = frozenset({FileType.APC, FileType.DCC})
 """Confirmations: they come into the same folder and are read by a stage of their own."""
 _UNDEFINED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")  # the bytes Windows-1252 gives no meaning
-_COUNT = re.compile(rb"[0-9]{1,18}(?=\r?\n\Z)")
+MAX_DAYS_AHEAD = 2
+"""A file of a later day than this many after the one it came on is a mistake in its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,8 @@ class Inspection:
     """What one pass over a file's bytes found.
 
     Attributes:
-        encoding: ``utf-8``, ``cp1252`` when only that decodes it, ``None`` when neither does.
+        encoding: ``utf-8``, ``cp1252`` when that is what decodes it, ``None`` when neither does.
+        is_broken: Whether it is UTF-8 but for some bytes, whose lines will be set aside.
         lines: Lines in all; a last one without its newline counts.
         head: The first bytes.
         tail: The last bytes.
@@ -44,14 +48,16 @@ class Inspection:
     encoding: str | None
     head: bytes
     tail: bytes
+    is_broken: bool = False
 
     @property
     def is_whole(self) -> bool:
         """Return whether the file ends in a footer that counts its lines right."""
-        if not tail_is_footer(self.tail):
+        found = counted_by(self.tail)
+        if found is None:
             return False
-        counted = _COUNT.search(self.tail)
-        return counted is not None and int(counted.group()) == self.lines - FRAME_LINES
+        counted, blank = found
+        return counted == self.lines - FRAME_LINES - blank
 
 
 def inspect(file: BinaryIO) -> Inspection:
@@ -71,10 +77,10 @@ def inspect(file: BinaryIO) -> Inspection:
         western = western and _UNDEFINED.search(block) is None
     if utf8 and not _decodes(utf8, b"", final=True):
         utf8 = None
-    encoding = "utf-8" if utf8 else "cp1252" if western else None
-    return Inspection(
-        digest.hexdigest(), size, lines + (size > 0 and not tail.endswith(b"\n")), encoding, head, tail
-    )
+    lines += size > 0 and not tail.endswith(b"\n")
+    is_broken = utf8 is None and _is_mostly_utf8(file)
+    encoding = "utf-8" if utf8 or is_broken else "cp1252" if western else None
+    return Inspection(digest.hexdigest(), size, lines, encoding, head, tail, is_broken)
 
 
 def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool = False) -> bool:
@@ -83,6 +89,21 @@ def _decodes(decoder: codecs.IncrementalDecoder, block: bytes, *, final: bool = 
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _is_mostly_utf8(file: BinaryIO) -> bool:
+    """Tell whether more letters are UTF-8 than bytes are not: one such must not garble every name."""
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
+    letters = broken = 0
+    file.seek(0)
+    while True:
+        block = file.read(BLOCK)
+        text = decoder.decode(block, not block)
+        beyond = len(text) - len(text.encode("ascii", "ignore"))
+        undecoded = len(text) - len(text.encode("utf-8", "ignore").decode()) if beyond else 0
+        letters, broken = letters + beyond - undecoded, broken + undecoded
+        if not block:
+            return letters > broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +148,20 @@ def refusal(inspection: Inspection) -> Reason | None:
     return None
 
 
+def too_early(name: FileName | None, today: date) -> Reason | None:
+    """Return why a file's day cannot be right; ``None`` when it can.
+
+    If it were applied, every file of the right day that follows would be older than it.
+    """
+    if name is None or name.day - today <= timedelta(days=MAX_DAYS_AHEAD):
+        return None
+    return Reason(
+        "future_day",
+        f"the day in its name, {name.day.isoformat()}, is more than {MAX_DAYS_AHEAD} days after the one it "
+        f"came on, {today.isoformat()}: ask ESR for it under the right name",
+    )
+
+
 def too_large(file: RemoteFile, most: int) -> Reason:
     """Return why a file is not even fetched."""
     return Reason(
@@ -139,7 +174,7 @@ def too_large(file: RemoteFile, most: int) -> Reason:
 def object_key(file: RemoteFile, name: FileName | None, sha256: str) -> str:
     """Return where a file goes in the landing zone: the same for the same content under the same name."""
     if name is not None:
-        return f"esr/inbound/{name.deanery}/{name.day.isoformat()}/{file.name}/{sha256[:16]}.gz"
+        return f"esr/inbound/{name.deanery}/{name.day.isoformat()}/{name}/{sha256[:16]}.gz"
     # Names that cannot be read may be anything, of any length; the ledger has them.
     day = datetime.fromtimestamp(min(max(file.modified, 0), 2**32), UTC).date()
     return f"esr/inbound/unnamed/{day.isoformat()}/{sha256}.gz"

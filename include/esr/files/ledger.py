@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from include.errors import ConfigurationError, FatalError
-from include.esr.documents import DONE, FileState
+from include.esr.documents import APPLIED, DONE, FileState
 from include.esr.files.entry import Entry, Remote, SavedMark, Seen, SplitMark, document_of, entry_of, plain
 from include.storage.mongo import store_errors
 
@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
 
     from include.quality.gate import Reason
-    from include.storage.mongo import IntegrationStore
+    from include.storage.mongo import Document, IntegrationStore
 
+_NO_DETAILS = {"alerts": 0, "counts": 0, "split": 0, "saved": 0, "tally": 0}
 _LIFE = tuple(FileState)[:-1]
 _EARLIER = {state: _LIFE[: place + 1] for place, state in enumerate(_LIFE)} | {FileState.REJECTED: _LIFE[:-1]}
+_AT_WORK = [state.value for state in FileState if state not in APPLIED]
 MAX_ALERTS = 100
+BEFORE, AFTER = 60, 20
+"""How many files of a deanery before and after one its sequence is judged by."""
 
 
 def read(store: IntegrationStore, file_id: str) -> Entry:
@@ -76,9 +80,10 @@ def entries(
         query["deanery"] = deanery
     if state is not None:
         query["state"] = state.value
-    days = {"$gte": since.isoformat() if since else None, "$lte": until.isoformat() if until else None}
+    # An order begins with the day, and has an index; '~' comes after every digit.
+    days = {"$gte": f"{since:%Y%m%d}" if since else None, "$lte": f"{until:%Y%m%d}~" if until else None}
     if bounds := {operator: day for operator, day in days.items() if day}:
-        query["day"] = bounds
+        query["order"] = bounds
     newest = (
         store["esr_file"].find(query).sort([("order", -1), ("states.landed", -1), ("_id", -1)]).limit(limit)
     )
@@ -89,7 +94,7 @@ def entries(
 
 def due(store: IntegrationStore, *, deanery: str | None = None) -> list[str]:
     """Return the ids of the files with work left to do, deanery by deanery, each in sequence."""
-    query: dict[str, Any] = {"state": {"$nin": [state.value for state in DONE]}}
+    query: dict[str, Any] = {"state": {"$in": [state.value for state in FileState if state not in DONE]}}
     query["deanery"] = deanery if deanery is not None else {"$ne": None}
     return [
         found["_id"]
@@ -100,17 +105,10 @@ def due(store: IntegrationStore, *, deanery: str | None = None) -> list[str]:
 
 
 def misplaced(store: IntegrationStore) -> list[Entry]:
-    """Return the files whose partner's copy is not yet where the verdict says."""
-    rejected = FileState.REJECTED.value
-    query = {
-        "$or": [
-            {"remote": None},
-            {"state": rejected, "remote.folder": "done"},
-            {"state": {"$ne": rejected}, "remote.folder": "rejected"},
-        ]
-    }
+    """Return the files whose partner's copy is perhaps not yet where the verdict says."""
     with store_errors():
-        return [entry_of(found) for found in store["esr_file"].find(query, sort=[("order", 1), ("_id", 1)])]
+        found = store["esr_file"].find({"misplaced": True}, sort=[("order", 1), ("_id", 1)])
+        return [entry_of(document) for document in found]
 
 
 def names_of(store: IntegrationStore, sha256: str, *, other_than: str) -> list[str]:
@@ -118,20 +116,33 @@ def names_of(store: IntegrationStore, sha256: str, *, other_than: str) -> list[s
     return sorted(store["esr_file"].distinct("name", {"sha256": sha256, "name": {"$ne": other_than}}))
 
 
-def siblings(store: IntegrationStore, deanery: str, *, session: ClientSession | None = None) -> list[Entry]:
-    """Return all files of a deanery in sequence, without their alerts, counts and marks."""
-    found = store["esr_file"].find(
-        {"deanery": deanery},
-        {"alerts": 0, "counts": 0, "split": 0, "saved": 0},
-        sort=[("order", 1), ("_id", 1)],
-        session=session,
-    )
-    return [entry_of(document) for document in found]
+def siblings(store: IntegrationStore, entry: Entry) -> list[Entry]:
+    """Return the files of its deanery that a file's place in the sequence depends on, itself included.
+
+    They are the nearest before and after it, all before it that are at work, and all with its number; in
+    sequence, without their alerts, counts and marks.
+
+    Raises:
+        IntegrationError: As ``store_errors`` says.
+    """
+    mine: dict[str, Any] = {"deanery": entry.deanery}
+    before, after = {"$lte": entry.order}, {"$gt": entry.order}
+    found: dict[str, Document] = {}
+    with store_errors(entry.file_id):
+        for query, direction, most in (
+            (mine | {"order": before}, -1, BEFORE + 1),
+            (mine | {"order": after}, 1, AFTER),
+            (mine | {"order": before, "state": {"$in": _AT_WORK}}, 1, 0),
+            (mine | {"sequence": entry.sequence}, 1, 0),
+        ):
+            looked = store["esr_file"].find(query, _NO_DETAILS, sort=[("order", direction)], limit=most)
+            found |= {document["_id"]: document for document in looked}
+    return sorted(map(entry_of, found.values()), key=lambda each: (each.order or "", each.file_id))
 
 
 def add(store: IntegrationStore, session: ClientSession, entry: Entry) -> None:
     """Put a new version of a file on the ledger."""
-    store["esr_file"].insert_one(document_of(entry), session=session)
+    store["esr_file"].insert_one(document_of(entry) | {"misplaced": entry.remote is None}, session=session)
 
 
 def advance(
@@ -198,6 +209,7 @@ def reject(
         "state": state.value,
         f"states.{state.value}": at,
         "reason": {"code": reason.code, "message": reason.message},
+        "misplaced": True,
     }
     _move(store, session, file_id, state, changes)
 
@@ -213,10 +225,12 @@ def note_remote(store: IntegrationStore, file_id: str, remote: Remote, *, at: da
     Raises:
         IntegrationError: As ``store_errors`` says.
     """
+    is_rejected = {"$eq": ["$state", FileState.REJECTED.value]}
+    misplaced = {"$ne": [is_rejected, remote.folder == "rejected"]} if remote.folder != "gone" else False
+    values = {"remote": {"$literal": plain(remote)}, "remote_moved_at": at, "misplaced": misplaced}
     with store_errors(file_id):
-        store["esr_file"].update_one(
-            {"_id": file_id}, {"$set": {"remote": plain(remote), "remote_moved_at": at}}
-        )
+        # By the state it has now: a verdict may have come meanwhile.
+        store["esr_file"].update_one({"_id": file_id}, [{"$set": values}])
 
 
 def add_alert(
@@ -246,16 +260,16 @@ def reset_for_replay(store: IntegrationStore, session: ClientSession, file_id: s
     When it landed and its alerts stay.
 
     Raises:
-        ConfigurationError: Its name cannot be read, or nothing of it was landed: there is nothing to replay.
+        ConfigurationError: It was refused when it came: there is nothing to replay.
         FatalError: It is not on the ledger.
     """
     document = store["esr_file"].find_one({"_id": file_id}, session=session)
     if document is None:
         raise FatalError("this file is not on the ledger", subject=file_id)
-    if document["deanery"] is None or document["key"] is None:
+    if document["refused_on_arrival"]:
         raise ConfigurationError(
-            f"this file was rejected when it came ({document['reason']['code']}): nothing to replay; "
-            "ask the partner for a correct one",
+            f"this file was rejected when it came ({document['reason']['code']}) and would be again: nothing "
+            "to replay; ask the partner for a correct one",
             subject=file_id,
         )
     landed = document["states"].get(FileState.LANDED.value, at)
@@ -270,6 +284,7 @@ def reset_for_replay(store: IntegrationStore, session: ClientSession, file_id: s
                 "counts": {},
                 "split": None,
                 "saved": None,
+                "misplaced": True,
                 "replayed_at": at,
             }
         },

@@ -39,7 +39,9 @@ def prepare_receipt(
     counts: Mapping[str, int],
     at: datetime,
 ) -> None:
-    """Prepare the receipt of a file, in the transaction that commits its verdict; a later one replaces it.
+    """Prepare the receipt of a file, in the transaction that commits its verdict; another one replaces it.
+
+    One that says the same is left as it is: what was sent is not sent again because a file was replayed.
 
     Args:
         store: The store.
@@ -47,7 +49,8 @@ def prepare_receipt(
         entry: The file.
         lines: The lines set aside: ``line``, ``record_type``, ``code`` and ``text``, which says what is
             wrong and holds nothing of the line itself.
-        counts: What was found in the file.
+        counts: What was found in the file; ``quarantined`` counts all lines set aside, more than ``lines``
+            may hold.
         at: Now.
 
     Raises:
@@ -57,20 +60,24 @@ def prepare_receipt(
     if found is None:
         raise FatalError("no receipt for a file that is not on the ledger", subject=entry.file_id)
     rejected = found["state"] == FileState.REJECTED.value
-    outcome = Outcome.REJECTED if rejected else Outcome.ERRORS if lines else Outcome.SUCCESS
+    bad = max(len(lines), counts.get("quarantined", 0))
+    outcome = Outcome.REJECTED if rejected else Outcome.ERRORS if bad else Outcome.SUCCESS
+    errors = [{name: line[name] for name in _ERROR_FIELDS} for line in lines[:MAX_ERRORS]]
+    verdict = {
+        "deanery": entry.deanery.value if entry.deanery else None,
+        "name": entry.name,
+        "outcome": outcome.value,
+        "reason": found["reason"] if rejected else None,
+        "errors": errors,
+        "more": bad - len(errors),
+        "counts": dict(counts),
+    }
+    before = store["esr_receipt"].find_one({"_id": entry.file_id}, session=session)
+    if before is not None and verdict.items() <= before.items():
+        return
     store["esr_receipt"].replace_one(
         {"_id": entry.file_id},
-        {
-            "deanery": entry.deanery.value if entry.deanery else None,
-            "name": entry.name,
-            "state": "prepared",
-            "outcome": outcome.value,
-            "reason": found["reason"] if rejected else None,
-            "errors": [{name: line[name] for name in _ERROR_FIELDS} for line in lines[:MAX_ERRORS]],
-            "more": max(0, len(lines) - MAX_ERRORS),
-            "counts": dict(counts),
-            "prepared_at": at,
-        },
+        {**verdict, "state": "prepared", "prepared_at": at},
         upsert=True,
         session=session,
     )

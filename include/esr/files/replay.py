@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from include.errors import ConfigurationError
 from include.esr.files import ledger
-from include.esr.names import RMT
+from include.esr.names import RMT, ledger_name
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,7 +28,7 @@ def replay_file(ctx: EsrContext, name: str, *, accept: str | None = None) -> Ent
             the ledger. The frame and the lines are checked all the same.
 
     Raises:
-        ConfigurationError: There is no such file, or nothing of it was landed.
+        ConfigurationError: There is no such file, or it was refused when it came.
     """
     entry = find_file(ctx, name)
 
@@ -50,6 +50,8 @@ def replay_file(ctx: EsrContext, name: str, *, accept: str | None = None) -> Ent
 def replay_days(ctx: EsrContext, start: datetime, end: datetime) -> list[str]:
     """Replay every RMF and RMC whose day begins in an interval, and return their ids in sequence.
 
+    Files that were refused when they came stay so.
+
     A day begins at midnight UTC: of the runs of a backfill, which are shorter than a day, one replays it.
 
     Args:
@@ -67,7 +69,7 @@ def replay_days(ctx: EsrContext, start: datetime, end: datetime) -> list[str]:
     chosen = [
         entry
         for entry in ledger.entries(ctx.store, since=first, until=last, limit=10_000)
-        if entry.type in RMT and entry.key is not None
+        if entry.type in RMT and not entry.refused_on_arrival
     ]
     return [replay_file(ctx, entry.file_id).file_id for entry in chosen]
 
@@ -78,11 +80,10 @@ def find_file(ctx: EsrContext, name: str) -> Entry:
     Raises:
         ConfigurationError: There is no such file.
     """
-    if "#" in name:
-        known = {entry.file_id: entry for entry in ledger.versions(ctx.store, name.partition("#")[0])}
-        entry = known.get(name)
-    else:
-        entry = ledger.latest(ctx.store, name)
+    asked, _, version = name.partition("#")
+    known = ledger.versions(ctx.store, ledger_name(asked))
+    wanted = [each for each in known if not version or str(each.version) == version]
+    entry = wanted[-1] if wanted else None
     if entry is None:
         raise ConfigurationError(
             "this file never came; 'spotlight esr files' lists those that did", subject=name

@@ -30,6 +30,8 @@ FIRST_RECHECK_SECONDS = 5.0
 SHARE_OF_REST = 0.25
 """The longer nothing has become of a file at work, the later the next look: after this share of it."""
 MAX_NAMED = 3
+SLIP = 3
+"""So many files after a lower number the old count goes on, if the counter was not set back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +51,49 @@ def turn_of(entry: Entry, siblings: Sequence[Entry]) -> Turn:
     """Return whether it is a file's turn among the files of its deanery.
 
     All files of a lower order come first. The number before it is expected to be on the ledger, unless no
-    file came before it at all, or only such with higher numbers: then the counter was set back.
+    file with a lower number came before it since the counter was set back.
 
     Args:
         entry: The file.
-        siblings: All files of the deanery.
+        siblings: The files of its deanery as ``ledger.siblings`` gives them.
     """
     others = [other for other in siblings if other.type in RMT and other.file_id != entry.file_id]
     before = [other for other in others if _order(other) < _order(entry)]
     waits_for = tuple(other.file_id for other in before if other.state not in APPLIED)[:MAX_NAMED]
-    numbers = {other.sequence for other in others if other.sequence is not None}
+    if entry.sequence is None:
+        return Turn(waits_for)
+    count = next(count for count in _counts([*others, entry]) if entry in count)
     lower = [
-        other.sequence
-        for other in before
-        if other.sequence is not None and entry.sequence is not None and other.sequence < entry.sequence
+        other.sequence or 0
+        for other in count
+        if _order(other) < _order(entry) and (other.sequence or 0) < entry.sequence
     ]
-    if not lower or entry.sequence is None or entry.sequence - 1 in numbers:
+    if not lower or any(other.sequence == entry.sequence - 1 for other in count):
         return Turn(waits_for)
     return Turn(waits_for, (max(lower) + 1, entry.sequence - 1))
+
+
+def _counts(files: Sequence[Entry]) -> list[list[Entry]]:
+    """Return a deanery's files in order, anew from each time the counter was set back.
+
+    It was not when a lower number fills a gap, or when the old count goes on soon after: then a file came
+    late, twice or under a wrong day.
+    """
+    ordered = sorted(files, key=_order)
+    counts: list[list[Entry]] = [[]]
+    for place, file in enumerate(ordered):
+        count, number = counts[-1], file.sequence or 0
+        numbers = {each.sequence or 0 for each in count}
+        highest = max(numbers, default=0)
+        if (
+            number < highest
+            and not (number not in numbers and number > min(numbers))
+            and all((later.sequence or 0) <= highest for later in ordered[place + 1 : place + 1 + SLIP])
+        ):
+            counts.append([file])
+        else:
+            count.append(file)
+    return counts
 
 
 def repeated_number(entry: Entry, siblings: Sequence[Entry], *, at: datetime) -> Iterator[Alert]:
@@ -97,7 +124,7 @@ def require_turn(store: IntegrationStore, entry: Entry, *, now: datetime, wait_s
     """
     if entry.deanery is None:
         return
-    siblings = ledger.siblings(store, entry.deanery)
+    siblings = ledger.siblings(store, entry)
     turn = turn_of(entry, siblings)
     if turn.waits_for:
         raise NotYetError(

@@ -29,14 +29,14 @@ class DuplicateGuard:
 
     def remember(self, code: str, ids: pa.Array | pa.ChunkedArray) -> None:
         """Take note of ids of good lines read before: where a file is read on after a restart."""
-        self._add(code, ids.to_numpy(zero_copy_only=False))
+        self._add(code, _numbers(ids))
 
     def take(self, chunk: Chunk) -> Chunk:
         """Return the chunk with lines whose id came before moved to the bad ones."""
         tables, bad = dict(chunk.tables), list(chunk.bad)
         for code, column in self._columns.items():
             if code in tables:
-                repeated = self._repeated(code, tables[code].column(column).to_numpy())
+                repeated = self._repeated(code, _numbers(tables[code].column(column)))
                 if repeated.any():
                     bad += _told(chunk, code, column, repeated)
                     tables[code] = tables[code].filter(~repeated)
@@ -70,6 +70,17 @@ class DuplicateGuard:
             runs[-1] = np.sort(
                 np.concatenate([runs[-1], last]), kind="stable"
             )  # two runs: merged in one pass
+
+
+def _numbers(ids: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Return a number for each id; of digits one that ``007`` does not share with ``7``."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_string(ids.type):  # at most 18 digits: with a 1 before them still 64 bits
+        ids = pc.binary_join_element_wise("1", ids, "").cast(pa.int64())
+    numbers: npt.NDArray[np.int64] = ids.to_numpy()
+    return numbers
 
 
 def _told(chunk: Chunk, code: str, column: str, repeated: npt.NDArray[np.bool_]) -> list[BadLine]:

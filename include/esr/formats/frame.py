@@ -26,6 +26,10 @@ _FOREIGN = {
 }
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _MAX_CONTROL_SHARE = 0.1
+BLANK = b" \t\r\n\x1a"
+DOS_END = b"\x1a"
+MAX_TAIL = 4096
+"""Bytes that may come after a file's last line, if they are blank lines and a DOS end of file (^Z)."""
 _UNCOUNTED = {"empty_line", "bad_quotes"}
 
 
@@ -52,12 +56,37 @@ def sniff(head: bytes, *, subject: str = "") -> None:
 
 
 def tail_is_footer(tail: bytes) -> bool:
-    """Tell whether a file's last bytes hold a whole footer line.
+    """Tell whether a file's last bytes hold a whole footer line, with nothing but blank lines after it.
 
     Without its newline the line may be cut off, and its number with it.
     """
+    return counted_by(tail) is not None
+
+
+def counted_by(tail: bytes) -> tuple[int, int] | None:
+    """Return how many data lines a file's last bytes count, and how many blank lines come after that.
+
+    ``None`` when they hold no whole footer.
+    """
     code = load_format(FileType.RMF).footer.code.encode()
-    return re.search(rb"\n" + code + rb",[0-9]{1,18}\r?\n\Z", tail) is not None
+    content = tail.rstrip(BLANK)
+    rest = tail[len(content) :]
+    found = re.search(rb"\n" + code + rb",([0-9]{1,18})\Z", content)
+    if found is None or not re.match(rb"\r?[\n\x1a]", rest):
+        return None
+    return int(found.group(1)), lines_in(rest) - 1
+
+
+def lines_in(data: bytes) -> int:
+    """Return how many lines there are; a last one without its newline counts."""
+    return data.count(b"\n") + (data != b"" and not data.endswith(b"\n"))
+
+
+def without_tail(data: bytes) -> bytes:
+    """Return a file's last bytes without the blank lines and the DOS end of file (^Z) after its last line."""
+    content = data.rstrip(BLANK)
+    end = data.find(b"\n", len(content)) + 1 or len(data)
+    return content + data[len(content) : end].replace(DOS_END, b"")
 
 
 def is_named(name: FileName, stem: str) -> bool:

@@ -22,10 +22,14 @@ Symbol = Annotated[str, Field(pattern=r"^[!-~]$")]
 
 
 class ColumnType(StrEnum):
-    """What a column's values are: integers have at most 18 digits, dates are YYYYMMDD, times HHMMSS."""
+    """What a column's values are: integers have at most 18 digits, dates are YYYYMMDD, times HHMMSS.
+
+    Digits are a text of at most 18 digits: an id whose leading zeros count.
+    """
 
     TEXT = "text"
     INTEGER = "integer"
+    DIGITS = "digits"
     DECIMAL = "decimal"
     DATE = "date"
     TIME = "time"
@@ -71,7 +75,7 @@ class RecordFormat(_Part):
     """One kind of line: its code, which is column 1, and the columns from 2 on.
 
     Attributes:
-        unique: Integer column no two lines of a file may share; the first line stays.
+        unique: Column of integers or digits no two lines of a file may share; the first line stays.
     """
 
     code: Code
@@ -98,8 +102,10 @@ class RecordFormat(_Part):
             raise ValueError(f"{self.code}: a name occurs twice, or is one of ours (line, type)")
         if self.unique:
             column = self.by_name[self.unique]
-            if column.type is not ColumnType.INTEGER or not column.mandatory:
-                raise ValueError(f"{self.code}: {self.unique} must be a mandatory integer to be unique")
+            if column.type not in {ColumnType.INTEGER, ColumnType.DIGITS} or not column.mandatory:
+                raise ValueError(
+                    f"{self.code}: {self.unique} must be mandatory integer or digits to be unique"
+                )
         return self
 
 

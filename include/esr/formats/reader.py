@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from include.esr.formats.chunks import BEGINNING, BadLine, Chunk, Footer, Header, Start
 from include.esr.formats.duplicates import DuplicateGuard
+from include.esr.formats.frame import BLANK, MAX_TAIL, without_tail
 from include.esr.formats.lines import MAX_TEXT, Fault, Lines, find_lines
 from include.esr.formats.values import BadRow, read_rows
 
@@ -80,10 +81,11 @@ def read_chunks(
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """Whole lines as they came.
+    """Whole lines as they came, but for blank ones at the end of the file.
 
     Attributes:
-        size: Bytes of the landed file they are; more than ``data`` when a line was too long to keep.
+        size: Bytes of the landed file they are; more than ``data`` when a line was too long to keep, or
+            blank lines at the end of the file were left out.
         lines: How many there are.
         last: Whether the file ends with them.
     """
@@ -101,16 +103,26 @@ def _blocks(stream: BinaryIO, chunk_bytes: int, *, keep: int) -> Iterator[_Block
     while rest := _fill(stream, rest, chunk_bytes + 1):
         at_end = len(rest) <= chunk_bytes
         end = len(rest) if at_end else rest.rfind(b"\n", 0, chunk_bytes) + 1
-        if not end:
+        if end:
+            lines = rest.count(b"\n", 0, end) + (not rest.endswith(b"\n", 0, end))
+            if lines > most:
+                lines, end = most, _end_of_line(rest, most)
+            block = _Block(rest[:end], end, lines, last=False)
+            rest = rest[end:]
+        else:
             kept, size, rest = _long_line(stream, rest, chunk_bytes, keep)
-            rest = rest or stream.read(1)
-            yield _Block(kept, size, 1, last=not rest)
-            continue
-        lines = rest.count(b"\n", 0, end) + (not rest.endswith(b"\n", 0, end))
-        if lines > most:
-            lines, end = most, _end_of_line(rest, most)
-        yield _Block(rest[:end], end, lines, last=at_end and end == len(rest))
-        rest = rest[end:]
+            block = _Block(kept, size, 1, last=False)
+        rest = _fill(stream, rest, MAX_TAIL + 1)
+        if _is_last(block, rest):
+            yield _Block(without_tail(block.data), block.size + len(rest), block.lines, last=True)
+            return
+        yield replace(block, last=not rest)
+
+
+def _is_last(block: _Block, rest: bytes) -> bool:
+    """Tell whether the file's last line is in a block: there may be blank lines after it."""
+    content = len(block.data.rstrip(BLANK))
+    return bool(content) and not rest.strip(BLANK) and len(block.data) - content + len(rest) <= MAX_TAIL
 
 
 def _end_of_line(data: bytes, number: int) -> int:

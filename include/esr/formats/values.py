@@ -134,6 +134,7 @@ def _parse(
 
 def _typed(values: pa.Array, column: Column, rows: _Rows) -> pa.Array:
     """Return a column in its type; where a value breaks a rule, the row is left out."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     if column.mandatory:
@@ -145,7 +146,9 @@ def _typed(values: pa.Array, column: Column, rows: _Rows) -> pa.Array:
         case ColumnType.TEXT:
             return _texts(values, column, rows)
         case ColumnType.INTEGER:
-            return _integers(values, column, rows)
+            return _whole(values, column, rows).cast(pa.int64())
+        case ColumnType.DIGITS:
+            return _whole(values, column, rows)
         case ColumnType.DECIMAL:
             return _decimals(values, column, rows)
         case ColumnType.DATE:
@@ -169,13 +172,13 @@ def _texts(values: pa.Array, column: Column, rows: _Rows) -> pa.Array:
     return values
 
 
-def _integers(values: pa.Array, column: Column, rows: _Rows) -> pa.Array:
-    import pyarrow as pa
+def _whole(values: pa.Array, column: Column, rows: _Rows) -> pa.Array:
+    """Return the texts of whole numbers."""
     import pyarrow.compute as pc
 
     right = pc.and_(pc.ascii_is_decimal(values), pc.less_equal(pc.binary_length(values), MAX_DIGITS))
     rule = f"is not a whole number of at most {MAX_DIGITS} digits"
-    return rows.only(values, right, column, ("bad_integer", rule)).cast(pa.int64())
+    return rows.only(values, right, column, ("bad_integer", rule))
 
 
 def _decimals(values: pa.Array, column: Column, rows: _Rows) -> pa.Array:

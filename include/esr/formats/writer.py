@@ -34,8 +34,8 @@ def write_file(
 
     Raises:
         RecordError: A record cannot be written so that ESR would read it: ``missing_value``,
-            ``too_long``, ``bad_value``, ``bad_text``, ``bad_integer``, ``bad_decimal``, ``bad_date``,
-            ``bad_time``, ``control_character``, ``bad_encoding``, ``unknown_record_type`` or
+            ``too_long``, ``bad_value``, ``bad_text``, ``bad_integer``, ``bad_digits``, ``bad_decimal``,
+            ``bad_date``, ``bad_time``, ``control_character``, ``bad_encoding``, ``unknown_record_type`` or
             ``unknown_column``. The message names the record's place in the file.
     """
     header = {
@@ -96,15 +96,27 @@ def _text(value: object, column: Column, dialect: Dialect) -> str:
     match column.type, value:
         case ColumnType.TEXT, str():
             return _sound_text(value, column, dialect)
+        case ColumnType.DATE | ColumnType.TIME, date() | time():
+            return _moment(value, column)
         case ColumnType.INTEGER, int() if not isinstance(value, bool) and 0 <= value < 10**MAX_DIGITS:
             return str(value)
+        case ColumnType.DIGITS, str() if re.fullmatch(rf"[0-9]{{1,{MAX_DIGITS}}}", value):
+            return value
         case ColumnType.DECIMAL, int() | float() | Decimal() if not isinstance(value, bool):
             return _decimal(value)
-        case ColumnType.DATE, date():
-            return f"{value.year:04}{value.month:02}{value.day:02}"
-        case ColumnType.TIME, time():
-            return f"{value:%H%M%S}"
-    raise RecordError(f"holds no {column.type}", code=f"bad_{column.type}")
+    raise _no_such(column)
+
+
+def _moment(value: date | time, column: Column) -> str:
+    if isinstance(value, date) and column.type is ColumnType.DATE:
+        return f"{value.year:04}{value.month:02}{value.day:02}"
+    if isinstance(value, time) and column.type is ColumnType.TIME:
+        return f"{value:%H%M%S}"
+    raise _no_such(column)
+
+
+def _no_such(column: Column) -> RecordError:
+    return RecordError(f"holds no {column.type}", code=f"bad_{column.type}")
 
 
 def _sound_text(text: str, column: Column, dialect: Dialect) -> str:

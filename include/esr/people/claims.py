@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 import uuid
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from include.errors import IntegrationError
+from include.errors import ConfigurationError, IntegrationError
 from include.esr.people.plan import PendingPerson
 from include.storage.mongo import store_errors
 
@@ -24,15 +26,38 @@ if TYPE_CHECKING:
     from include.esr.context import EsrContext
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Claims that were just prolonged.
+
+    Attributes:
+        people: Whose claim is ours: nobody else may be told of.
+        until: Clock reading (``time.monotonic``) after which a call that may not be repeated must not be
+            sent any more: it could still be under way when the claims have run out.
+    """
+
+    people: frozenset[int]
+    until: float
+
+
 class Claims:
     """The people one process has claimed, kept alive by a heartbeat. A context manager.
 
     Attributes:
         token: Names this holder in the store.
         held_until: Until when the latest of the people others hold is claimed, ``None`` when none is.
+
+    Raises:
+        ConfigurationError: A claim does not outlast a call.
     """
 
     def __init__(self, ctx: EsrContext, deanery: str) -> None:
+        if ctx.settings.tcs_lease_seconds <= ctx.settings.tcs_timeout:
+            raise ConfigurationError(
+                "SPOTLIGHT_TCS_LEASE_SECONDS must be longer than SPOTLIGHT_TCS_TIMEOUT: an absence still "
+                "being created when its claim runs out could be created twice; nobody was updated",
+                subject=deanery,
+            )
         self._ctx = ctx
         self._deanery = deanery
         self._people = ctx.store["esr_person"]
@@ -100,16 +125,18 @@ class Claims:
         self._mine = [person.id for person in people]
         return people
 
-    def renew(self) -> set[int]:
-        """Prolong the claims at hand; return whose claim is still ours: nobody else may be told of.
+    def renew(self) -> Held:
+        """Prolong the claims at hand and return those that are still ours.
 
         Raises:
             TransientError: The store did not answer.
         """
         ours = {"_id": {"$in": self._mine}, "claim.by": self.token}
+        began = time.monotonic()
         with store_errors(self._deanery):
             self._people.update_many(ours, {"$set": {"claim.until": self._ctx.now() + self._lease}})
-            return {entry["_id"] for entry in self._people.find(ours, {"_id": 1})}
+            people = frozenset(entry["_id"] for entry in self._people.find(ours, {"_id": 1}))
+        return Held(people, began + self._lease.total_seconds() - self._ctx.settings.tcs_timeout)
 
     def leave(self, ids: Collection[int]) -> None:
         """Let some claims run out by themselves: a call for these people may still be under way."""

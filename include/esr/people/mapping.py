@@ -65,6 +65,7 @@ class Composite:
         contact: Contact details by TCS's field names.
         personal: Personal details by TCS's field names.
         absences: By ESR's absence id, the fields of ``ABSENCE`` by TCS's names.
+        withdrawn: Ids of the absences ESR has deleted; TCS has no call to delete one.
     """
 
     registrations: Mapping[str, str] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class Composite:
     contact: Fields = field(default_factory=dict)
     personal: Fields = field(default_factory=dict)
     absences: Mapping[str, Fields] = field(default_factory=dict)
+    withdrawn: frozenset[str] = frozenset()
 
     @property
     def is_empty(self) -> bool:
@@ -102,6 +104,7 @@ def composite_of(parts: Mapping[str, Any]) -> Composite:
             key: _whole_days(_renamed(entry["values"], ABSENCE))
             for key, entry in sorted(_current(parts.get("ABS", {})).items())
         },
+        withdrawn=frozenset(key for key, entry in parts.get("ABS", {}).items() if entry["gone"]),
     )
 
 

@@ -34,7 +34,7 @@ def commit_results(ctx: EsrContext, deanery: str, claims: Claims, results: Seque
     """
     if not results:
         return
-    claims.leave({result.person.id for result in results if result.status is PersonStatus.UNSETTLED})
+    claims.leave({result.person.id for result in results if result.in_doubt})
     now = ctx.now()
     write = partial(_write, ctx, deanery, claims.token, results, now)
     ctx.store.commit_plan(owner(deanery), lambda: (None, write))
@@ -83,7 +83,7 @@ def _write(
 
 def _settled(result: Result, values: dict[str, Any]) -> dict[str, Any]:
     """Return the update, with the end of the claim; not while a call may be under way."""
-    ends = {} if result.status is PersonStatus.UNSETTLED else {"$unset": {"claim": ""}}
+    ends = {} if result.in_doubt else {"$unset": {"claim": ""}}
     return {"$set": values, **ends}
 
 
@@ -93,13 +93,17 @@ def _told(result: Result) -> dict[str, Any]:
 
 
 def _outcome(ctx: EsrContext, result: Result, now: datetime) -> dict[str, Any]:
-    status, values = result.status, dict[str, Any]()
-    if status in LOOK_AGAIN:
-        values["not_before"] = now + timedelta(hours=ctx.settings.esr_person_retry_hours)
-    elif status is PersonStatus.UNSETTLED:
+    status = result.status
+    values: dict[str, Any] = {
+        "attempts": result.attempts,
+        "absences_withdrawn": list(result.person.withdrawn),
+    }
+    if result.in_doubt:
         settled = now + timedelta(seconds=ctx.settings.tcs_lease_seconds)
         values |= {"not_before": settled, "claim.until": settled}
-    else:
+    if status in LOOK_AGAIN:
+        values["not_before"] = now + timedelta(hours=ctx.settings.esr_person_retry_hours)
+    elif status is not PersonStatus.UNSETTLED:
         values["pending"] = False
     if result.told:
         values["tcs_id"] = result.told.tcs_id

@@ -1,16 +1,20 @@
 """What is known of a person, part by part, as the lines of ESR's files said it. Pure: no store.
 
-Every part carries the stamp of the line it is from, and a lower stamp never overwrites a higher one:
-files in any order, each as often as it likes, end in the same parts as files in sequence. None of these
-values shows itself in a repr: they are personal data, and tracebacks print reprs.
+Every part carries the stamp of the line it is from, and an older line never overwrites a newer one: files
+of a deanery in any order, each as often as it likes, end in the same parts as files in sequence. A line
+that is read again, perhaps by a corrected layout, takes back what it said before. What is newer when two
+deaneries tell of one person, ``include/esr/precedence.py`` says. None of these values shows itself in a
+repr: they are personal data, and tracebacks print reprs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from include.esr.people.mapping import ABSENCE, ADDRESS, PER_FIELDS
+from include.esr.precedence import Age, counts_beside
 from include.storage.documents import content_hash
 
 if TYPE_CHECKING:
@@ -24,6 +28,33 @@ MAX_ENTRIES = 200
 MAX_NUMBER = 30
 _DELETED = "D"
 _PRIMARY = "Y"
+
+
+def stamp_of(order: str, deanery: str, line: int, updated: str) -> str:
+    """Return the stamp of a line: what decides whether it counts beside another, as text.
+
+    Args:
+        order: ``Source.order`` of its file.
+        deanery: Whose file.
+        line: Its number in the file, which says what is newer within the file.
+        updated: Its last update date, ISO text, empty when it has none.
+    """
+    return f"{order}/{line:010d}/{deanery}/{updated}"
+
+
+@lru_cache(maxsize=4096)
+def _age(stamp: str, *, deleted: bool = False) -> Age:
+    order, deanery, updated = stamp.rsplit("/", 2)
+    return Age(order, deanery, updated, deleted)
+
+
+def _counts(stamp: str, held: str, *, gone: bool = False, held_gone: bool = False) -> bool:
+    return not held or counts_beside(_age(stamp, deleted=gone), _age(held, deleted=held_gone))
+
+
+def _same_line(stamp: str, other: str) -> bool:
+    """Tell whether two stamps are of one line, whatever update date was read from it."""
+    return bool(other) and _age(stamp)[:2] == _age(other)[:2]
 
 
 @dataclass(slots=True, repr=False)
@@ -64,18 +95,28 @@ class Details:
 
     def take(self, stamp: str, values: Mapping[str, Any], *, gone: bool) -> None:
         """Add a line."""
-        if stamp >= self.at:
+        self._take_back(stamp)
+        if gone and self.at and _age(stamp).deanery != _age(self.at).deanery:
+            return  # only who holds the person can delete it
+        if _counts(stamp, self.at, gone=gone, held_gone=self.gone):
             self.at, self.gone = stamp, gone
         if gone:
-            self.cleared = max(self.cleared, stamp)
-            for name in [name for name, given in self.stamps.items() if given <= stamp]:
-                del self.values[name], self.stamps[name]
-            return
-        if stamp < self.cleared:
-            return
-        for name, value in values.items():
-            if stamp >= self.stamps.get(name, ""):
-                self.values[name], self.stamps[name] = value, stamp
+            if _counts(stamp, self.cleared):
+                self.cleared = stamp
+            self._drop([name for name, given in self.stamps.items() if _is_before(given, stamp)])
+        elif _counts(stamp, self.cleared, held_gone=True):
+            for name, value in values.items():
+                if _counts(stamp, self.stamps.get(name, "")):
+                    self.values[name], self.stamps[name] = value, stamp
+
+    def _take_back(self, stamp: str) -> None:
+        self._drop([name for name, given in self.stamps.items() if _same_line(stamp, given)])
+        if _same_line(stamp, self.cleared):
+            self.cleared = ""
+
+    def _drop(self, names: Iterable[str]) -> None:
+        for name in names:
+            del self.values[name], self.stamps[name]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the form kept in the store: stamps only where they are not the part's own."""
@@ -148,10 +189,14 @@ class Parts:
         if code == "PER":
             self.details.take(stamp, values, gone=gone)
         elif code == "ADD":
+            if self.address and _same_line(stamp, self.address.at):
+                self.address = None
             if values.pop("primary_flag", None) == _PRIMARY:
                 self.address = _newer(self.address, stamp, values, gone=gone)
         else:
             key, entries = _KEYS[code](values), getattr(self, _LISTS[code])
+            for said in [each for each, entry in entries.items() if _same_line(stamp, entry.at)]:
+                del entries[said]
             if key:
                 entries[key] = _newer(entries.get(key), stamp, values, gone=gone)
 
@@ -165,7 +210,15 @@ class Parts:
 
 
 def _newer(known: Entry | None, stamp: str, values: dict[str, Any], *, gone: bool) -> Entry:
-    return known if known is not None and stamp < known.at else Entry(stamp, gone, values)
+    if known is None or _counts(stamp, known.at, gone=gone, held_gone=known.gone):
+        return Entry(stamp, gone, values)
+    return known
+
+
+def _is_before(given: str, deleted: str) -> bool:
+    """Tell whether a value is from before a D of who holds the person; of another deanery, by the day."""
+    ours, theirs = _age(given), _age(deleted)
+    return ours.order <= theirs.order if ours.deanery == theirs.deanery else ours.day <= theirs.day
 
 
 def _registration_key(values: Mapping[str, Any]) -> str:

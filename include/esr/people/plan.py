@@ -31,6 +31,12 @@ class PersonStatus(StrEnum):
     UNSETTLED = "unsettled"
 
 
+WAITING = "waiting"
+"""Stands for a status once somebody has released a refused person, until TCS is told again."""
+
+MAX_ATTEMPTS = 5
+"""Times in a row TCS fails at one person before the person is set aside: the others must not wait for it."""
+
 LOOK_AGAIN = frozenset({PersonStatus.NOT_FOUND, PersonStatus.AMBIGUOUS, PersonStatus.NO_PLACEMENT})
 """Outcomes that something in TCS may change, so that the person is looked up again after a while."""
 
@@ -70,6 +76,9 @@ class PendingPerson:
         told: What TCS was told; ``None`` when nothing was or it is in doubt, because whoever told it last
             did not come to note it: TCS is then read and compared in full.
         was_refused: Whether an earlier revision stands in quarantine.
+        attempts: How often in a row TCS failed at telling of this revision.
+        withdrawn: Absences that TCS was given and ESR has deleted since, by ESR's absence id.
+        newly_withdrawn: How many of these were not noted before.
     """
 
     id: int
@@ -78,18 +87,26 @@ class PendingPerson:
     composite: Composite
     told: Told | None
     was_refused: bool = False
+    attempts: int = 0
+    withdrawn: tuple[str, ...] = ()
+    newly_withdrawn: int = 0
 
     @classmethod
     def of(cls, document: Mapping[str, Any], *, in_doubt: bool) -> PendingPerson:
         """Return the person of a document of the store."""
-        told = document.get("told")
+        told, composite = document.get("told"), composite_of(document["parts"])
+        noted = frozenset(document.get("absences_withdrawn", ()))
+        withdrawn = composite.withdrawn & (noted | frozenset(told["absences"] if told else ()))
         return cls(
             id=document["_id"],
             revision=document["revision"],
             file_id=document["file_id"],
-            composite=composite_of(document["parts"]),
+            composite=composite,
             told=Told(**told) if told and not in_doubt else None,
             was_refused=bool(document.get("refused")),
+            attempts=document.get("attempts", 0),
+            withdrawn=tuple(sorted(withdrawn)),
+            newly_withdrawn=len(withdrawn - noted),
         )
 
     @property
@@ -125,6 +142,8 @@ class Result:
         reasons: Why TCS refused a part.
         not_taken: Names of the fields and absences it refused.
         updates: Calls that changed something.
+        attempts: How often in a row TCS failed at this person now.
+        in_doubt: Whether a call for the person may still be under way, or have gone through.
     """
 
     person: PendingPerson
@@ -134,6 +153,8 @@ class Result:
     reasons: tuple[Reason, ...] = ()
     not_taken: tuple[str, ...] = ()
     updates: int = 0
+    attempts: int = 0
+    in_doubt: bool = False
 
     @property
     def settles(self) -> bool:

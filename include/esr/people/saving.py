@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from include.esr.people.mapping import composite_of, revision_hash
-from include.esr.people.parts import COLUMNS, Parts
+from include.esr.people.parts import COLUMNS, Parts, stamp_of
 from include.storage.mongo import FenceMovedError
 
 if TYPE_CHECKING:
@@ -90,19 +90,19 @@ def lines_of_people(
 ) -> Mapping[int, list[tuple[str, str, Row]]]:
     """Return each person's lines of a slice, as record type, stamp, and indicator with the columns kept.
 
-    All lines of a type get the stamp of the last one: when the slice is saved, the file has been
-    followed up to there.
+    Each line's stamp is its own, by its number in the file, so that the file read again in other slices, or
+    with other lines set aside, says the same of each line.
     """
     rows: dict[int, list[tuple[str, str, Row]]] = defaultdict(list)
     for code, columns in COLUMNS.items():
         table = tables.get(code)
         if table is None or not table.num_rows:
             continue
-        stamp = f"{source.order}/{source.deanery}/{max(table['line'].to_pylist()):010d}"
-        values = [_plain(table[name].to_pylist()) for name in ("indicator", *columns)]
-        for person_id, row in zip(table["person_id"].to_pylist(), zip(*values, strict=True), strict=True):
+        names = ("person_id", "line", "last_update_date", "indicator", *columns)
+        people, lines, updated, *values = (_plain(table[name].to_pylist()) for name in names)
+        for person_id, line, day, row in zip(people, lines, updated, zip(*values, strict=True), strict=True):
             if person_id is not None:
-                rows[person_id].append((code, stamp, row))
+                rows[person_id].append((code, stamp_of(source.order, source.deanery, line, day or ""), row))
     return rows
 
 
@@ -130,6 +130,7 @@ def _content(source: Source, kept: dict[str, Any], at: datetime, revision: int) 
         "revision": revision,
         "pending": True,
         "not_before": at,
+        "attempts": 0,
         "file_id": source.file_id,
         "at": at,
     }

@@ -16,6 +16,8 @@ from include.esr.documents import owner
 from include.esr.people.claims import Claims
 from include.esr.people.outcomes import STAGE, commit_results
 from include.esr.people.plan import (
+    MAX_ATTEMPTS,
+    WAITING,
     Due,
     PendingPerson,
     PersonStatus,
@@ -30,6 +32,7 @@ from include.esr.people.plan import (
     settled_without_tcs,
     told_now,
 )
+from include.esr.tcs.answers import Outcome, Verdict
 from include.quality.gate import Reason
 
 if TYPE_CHECKING:
@@ -40,10 +43,13 @@ if TYPE_CHECKING:
     from include.esr.context import EsrContext
     from include.esr.people.mapping import Fields
     from include.esr.tcs import Tcs
-    from include.esr.tcs.answers import Absence, Body, Outcome
+    from include.esr.tcs.answers import Absence, Body
     from include.storage.mongo import Write
 
 PEOPLE_AT_ONCE = 1_000
+_Answer = tuple[str, tuple[str, ...], Outcome]
+"""What was sent, the names of its fields or absences, and what became of it."""
+
 _BODIES: tuple[Body, ...] = ("GMC", "GDC")
 
 
@@ -69,17 +75,19 @@ def update_people(ctx: EsrContext, deanery: str, tcs: Tcs) -> dict[str, int]:
     """Tell TCS what has changed of a deanery's people.
 
     Returns:
-        How many ``people`` were looked at, how many came to which ``PersonStatus``, and ``tcs_updates``,
-        the changes TCS took. ``unsettled`` ones were told something without an answer: they are looked
-        up again once that call cannot be under way any more.
+        How many ``people`` were looked at, how many came to which ``PersonStatus``, ``tcs_updates``, the
+        changes TCS took, and ``absences_withdrawn``, those ESR has deleted that TCS still has.
+        ``unsettled`` ones were told something that TCS failed at or did not answer: they are looked up
+        again once that call cannot be under way any more, ``MAX_ATTEMPTS`` times at most.
 
     Raises:
         NotYetError: TCS is being left alone for a while, or all is done but people whom another process
             has in hand.
         TransientError: TCS or store did not answer; whoever was not committed stays pending.
+        ConfigurationError: A claim does not outlast a call, or TCS refuses the client.
     """
     counts: Counter[str] = Counter(
-        {"people": 0, "tcs_updates": 0} | {status.value: 0 for status in PersonStatus}
+        {"people": 0, "tcs_updates": 0, "absences_withdrawn": 0} | {each.value: 0 for each in PersonStatus}
     )
     with Claims(ctx, deanery) as claims:
         while people := claims.take(min(PEOPLE_AT_ONCE, ctx.settings.batch_size)):
@@ -88,6 +96,11 @@ def update_people(ctx: EsrContext, deanery: str, tcs: Tcs) -> dict[str, int]:
                 commit_results(ctx, deanery, claims, results)
                 counts.update(_counted(results))
             ctx.progress(_line(deanery, counts))
+    if counts["absences_withdrawn"]:
+        ctx.progress(
+            f"{deanery}: ESR withdrew {counts['absences_withdrawn']:,} absences that TCS still has; TCS has "
+            "no call to delete them: see absences_withdrawn of the people"
+        )
     if claims.held_until is not None:
         wait = max(1.0, (claims.held_until - ctx.now()).total_seconds())
         raise NotYetError(
@@ -107,15 +120,19 @@ def release_people(ctx: EsrContext, deanery: str) -> int:
         TransientError: The store did not answer.
     """
     now = ctx.now()
+    waits = {"pending": True, "not_before": now, "outcome": {"status": WAITING, "at": now, "sent": []}}
 
     def prepare() -> tuple[int, Write | None]:
-        query = {"deanery": deanery, "outcome.status": PersonStatus.REFUSED.value, "pending": False}
+        query = {
+            "deanery": deanery,
+            "refused": True,  # what the index holds
+            "outcome.status": PersonStatus.REFUSED.value,
+            "pending": False,
+        }
         number = ctx.store["esr_person"].count_documents(query)
 
         def write(session: ClientSession, _order: int) -> None:
-            ctx.store["esr_person"].update_many(
-                query, {"$set": {"pending": True, "not_before": now}}, session=session
-            )
+            ctx.store["esr_person"].update_many(query, {"$set": waits}, session=session)
 
         return number, write if number else None
 
@@ -192,8 +209,8 @@ def _round(tcs: Tcs, claims: Claims, found: Sequence[tuple[PendingPerson, int]])
     changes, unfit = _fitting(tcs, due)
     results += unfit
     changes = _with_absences(tcs, changes)
-    ours = claims.renew()
-    return results + _tell(tcs, [change for change in changes if change.person.id in ours])
+    ours = claims.renew().people
+    return results + _tell(tcs, claims, [change for change in changes if change.person.id in ours])
 
 
 def _due(tcs: Tcs, found: Sequence[tuple[PendingPerson, int]]) -> tuple[list[_Change], list[Result]]:
@@ -247,17 +264,33 @@ def _with_known(change: _Change, known: Mapping[str, Absence | None]) -> _Change
     return _Change(change.person, change.tcs_id, change.due, patched, created, tuple(foreign))
 
 
-def _tell(tcs: Tcs, changes: Sequence[_Change]) -> list[Result]:
+def _tell(tcs: Tcs, claims: Claims, changes: Sequence[_Change]) -> list[Result]:
     """Send the changes, what may be repeated first."""
     contacts = tcs.patch_contacts(_bodies({each.tcs_id: each.due.contact for each in changes}))
     personal = tcs.patch_personal(_bodies({each.tcs_id: each.due.personal for each in changes}))
     patched = tcs.patch_absences(
         _bodies({row: fields for each in changes for row, fields in each.patched.values()})
     )
-    new = [(absence_id, body) for each in changes for absence_id, body in each.created.items()]
-    made = tcs.create_absences([body for _, body in new]) if new else []
-    created = {absence_id: outcome for (absence_id, _), outcome in zip(new, made, strict=True)}
+    created = _created(tcs, claims, [change for change in changes if change.created])
     return [_result(change, contacts, personal, patched, created) for change in changes]
+
+
+def _created(tcs: Tcs, claims: Claims, changes: Sequence[_Change]) -> dict[str, Outcome]:
+    """Create absences, as long as nobody else can have taken over the people: TCS would make them twice."""
+    if not changes:
+        return {}
+    held = claims.renew()
+    new = {
+        absence_id: (body if change.person.id in held.people else None)
+        for change in changes
+        for absence_id, body in change.created.items()
+    }
+    ours = [body for body in new.values() if body is not None]
+    made = iter(tcs.create_absences(ours, until=held.until) if ours else [])
+    return {absence_id: _NOT_OURS if body is None else next(made) for absence_id, body in new.items()}
+
+
+_NOT_OURS = Outcome(Verdict.UNKNOWN, reason="another process has taken over", sent=False)
 
 
 def _bodies(changes: Mapping[int, Fields]) -> dict[int, Fields]:
@@ -274,7 +307,7 @@ def _result(
 ) -> Result:
     """Return what became of one person, of the answers to all that was sent."""
     due, tcs_id = change.due, change.tcs_id
-    answers: list[tuple[str, tuple[str, ...], Outcome]] = []
+    answers: list[_Answer] = []
     if due.contact:
         answers.append(("contact details", tuple(due.contact), contacts[tcs_id]))
     if due.personal:
@@ -283,8 +316,8 @@ def _result(
         answers.append(("a change of an absence", (absence_name(absence_id),), patched[row]))
     answers += [("a new absence", (absence_name(key),), created[key]) for key in change.created]
     updates = sum(outcome.applied for *_, outcome in answers)
-    if any(not outcome.applied and not outcome.refused for *_, outcome in answers):
-        return Result(change.person, PersonStatus.UNSETTLED, updates=updates)
+    if any(outcome.verdict is Verdict.UNKNOWN for *_, outcome in answers):
+        return _unsettled(change.person, answers, updates)
     sent = tuple(name for _, names, outcome in answers if outcome.applied for name in names)
     reasons = [_refusal(what, outcome) for what, _, outcome in answers if outcome.refused]
     not_taken = [name for _, names, outcome in answers if outcome.refused for name in names]
@@ -295,6 +328,31 @@ def _result(
     status = PersonStatus.REFUSED if reasons else settled
     told = told_now(change.person, tcs_id, not_taken)
     return Result(change.person, status, told, sent, tuple(dict.fromkeys(reasons)), tuple(not_taken), updates)
+
+
+def _unsettled(person: PendingPerson, answers: Sequence[_Answer], updates: int) -> Result:
+    """Return the result of a person TCS failed at: to be tried again, but not for ever."""
+    unknown = [(what, outcome) for what, _, outcome in answers if outcome.verdict is Verdict.UNKNOWN]
+    attempts = person.attempts + any(outcome.sent for _, outcome in unknown)
+    if attempts < MAX_ATTEMPTS:
+        return Result(person, PersonStatus.UNSETTLED, updates=updates, attempts=attempts, in_doubt=True)
+    return Result(
+        person,
+        PersonStatus.REFUSED,
+        reasons=tuple(dict.fromkeys(_keeps_failing(what, outcome) for what, outcome in unknown)),
+        not_taken=tuple(name for _, names, outcome in answers if not outcome.applied for name in names),
+        updates=updates,
+        in_doubt=True,
+    )
+
+
+def _keeps_failing(what: str, outcome: Outcome) -> Reason:
+    said = f" with {outcome.status}" if outcome.status else ""
+    return Reason(
+        "tcs_keeps_failing",
+        f"TCS failed {MAX_ATTEMPTS} times in a row at {what}{said}: {outcome.reason or 'no reason given'}; "
+        "it is sent again when the person changes or is released",
+    )
 
 
 _FOREIGN = Reason(
@@ -314,7 +372,11 @@ def _refusal(what: str, outcome: Outcome) -> Reason:
 
 def _counted(results: Sequence[Result]) -> Counter[str]:
     counts = Counter(result.status.value for result in results)
-    return counts + Counter(people=len(results), tcs_updates=sum(result.updates for result in results))
+    return counts + Counter(
+        people=len(results),
+        tcs_updates=sum(result.updates for result in results),
+        absences_withdrawn=sum(result.person.newly_withdrawn for result in results),
+    )
 
 
 def _line(deanery: str, counts: Mapping[str, int]) -> str:

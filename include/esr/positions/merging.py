@@ -1,7 +1,8 @@
 """Positions: what POS and POR say of one position, merged by age of file, one slice at a time.
 
 Rules (domain page, section 3): POS and POR of one position meet on positionID; an older file never
-overwrites a newer part; ``D`` deletes, a newer ``C`` brings back; replaying a file changes nothing.
+overwrites a newer part; ``D`` deletes, a newer ``C`` brings back; replaying a file changes nothing. What is
+newer when two deaneries tell of one position, ``include/esr/precedence.py`` says.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from include.esr.precedence import Age, counts_beside, leads
 from include.storage.documents import content_hash
 from include.storage.mongo import FenceMovedError
 
@@ -26,11 +28,12 @@ if TYPE_CHECKING:
 POSITION_TYPES = ("POS", "POR")
 DELETED = "D"
 
+_UPDATED = "last_update_date"
 _DUPLICATE_KEY = 11000
 _KNOWN_FIELDS: dict[str, int] = {"deanery": 1, "file_id": 1, "revision": 1} | {
     f"{part}.{name}": 1
     for part in ("pos", "por")
-    for name in ("order", "hash", "indicator", "deanery_number")
+    for name in ("order", "deanery", "hash", "indicator", "deanery_number", _UPDATED)
 }
 
 
@@ -39,33 +42,42 @@ class Part:
     """What the newest file says of a position in one record type, as far as merging needs to know.
 
     Attributes:
-        order: Place in time of the newest file that says so (``Source.order``).
-        hash: Of every column of the record.
+        age: Of the newest file that says so, and of the record.
+        hash: Of every column of the record but its last update date: that alone is no change.
         number: ``deaneryNumber``.
     """
 
-    order: str
+    age: Age
     hash: str
-    deleted: bool
     number: str
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """POS and POR of one position; at least one of them is there."""
+    """POS and POR of one position; at least one of them is there.
+
+    Attributes:
+        holder: The deanery that held it before, whose part is the newer one on a tie of two.
+    """
 
     pos: Part | None
     por: Part | None
+    holder: str
 
     @property
     def order(self) -> str:
         """Return the order of the newest part."""
-        return max(part.order for part in self._parts)
+        return self._newest[0].age.order
+
+    @property
+    def deanery(self) -> str:
+        """Return the deanery that holds it: the newest part's."""
+        return self._newest[0].age.deanery
 
     @property
     def deleted(self) -> bool:
         """Tell whether the newest file that tells of it deletes it, in either part."""
-        return any(part.deleted for part in self._newest)
+        return any(part.age.deleted for part in self._newest)
 
     @property
     def number(self) -> str:
@@ -78,27 +90,38 @@ class Position:
         hashes = [part.hash if part else None for part in (self.pos, self.por)]
         return (*hashes, self.deleted, self.number)
 
-    @property
-    def _parts(self) -> list[Part]:
-        return [part for part in (self.pos, self.por) if part]
+    def part(self, name: str) -> Part | None:
+        """Return ``pos`` or ``por``."""
+        return self.pos if name == "pos" else self.por
 
     @property
     def _newest(self) -> list[Part]:
-        return [part for part in self._parts if part.order == self.order]
+        parts = [part for part in (self.pos, self.por) if part]
+        return [
+            part for part in parts if not any(leads(each.age, part.age, holder=self.holder) for each in parts)
+        ]
 
 
-def newer(stored: Part | None, coming: Part | None) -> Part | None:
-    """Return the part that counts. One of the same file counts again: its layout may have been corrected."""
-    if stored is None or coming is None:
-        return coming or stored
-    return coming if coming.order >= stored.order else stored
-
-
-def merged(stored: Position | None, coming: Position) -> Position:
-    """Return a position once a file has told of it; each part by its own age."""
+def counts(stored: Position | None, name: str, coming: Part) -> bool:
+    """Tell whether a part that comes takes the place of what is stored of the position."""
     if stored is None:
-        return coming
-    return Position(newer(stored.pos, coming.pos), newer(stored.por, coming.por))
+        return True
+    held = stored.part(name)
+    if held is None:
+        # A D of a deanery that does not hold the position is none of its business.
+        return not coming.age.deleted or coming.age.deanery == stored.deanery
+    return counts_beside(coming.age, held.age)
+
+
+def merged(stored: Position | None, coming: Mapping[str, Part], *, holder: str) -> Position:
+    """Return a position once the parts that count have taken their place."""
+    pos, por = (stored.pos, stored.por) if stored else (None, None)
+    return Position(coming.get("pos", pos), coming.get("por", por), stored.deanery if stored else holder)
+
+
+def age_of(part: Mapping[str, Any]) -> Age:
+    """Return the age of a part as it is stored."""
+    return Age(part["order"], part["deanery"], part.get(_UPDATED) or "", part.get("indicator") == DELETED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,24 +133,40 @@ class _Known:
     file_id: str
     revision: int
 
+    def seen(self, position_id: int) -> dict[str, Any]:
+        """Return the query that finds it only as it was read."""
+        parts = {"pos": self.position.pos, "por": self.position.por}
+        return {"_id": position_id, "file_id": self.file_id, "revision": self.revision} | {
+            f"{name}.order": part.age.order if part else None for name, part in parts.items()
+        }
+
 
 @dataclass(slots=True)
 class _Changes:
-    """What one slice changes: documents to insert, updates by what they replace, parts that only aged."""
+    """What one slice changes.
+
+    Attributes:
+        new: Documents to insert.
+        updates: Of single positions, each with the query that finds what it replaces.
+        aged: Parts that only aged, in many positions at once: ids by part names, the deanery that holds
+            the position, and the order it gets.
+        changed: How many of the updates change content.
+    """
 
     new: list[dict[str, Any]] = field(default_factory=list)
-    changed: list[tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=list)
-    aged: dict[tuple[str, ...], list[int]] = field(default_factory=dict)
+    updates: list[tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=list)
+    aged: dict[tuple[tuple[str, ...], str, str], list[int]] = field(default_factory=dict)
+    changed: int = 0
     unchanged: int = 0
     older: int = 0
 
     def __bool__(self) -> bool:
-        return bool(self.new or self.changed or self.aged)
+        return bool(self.new or self.updates or self.aged)
 
     def counts(self) -> dict[str, int]:
         return {
             "positions_new": len(self.new),
-            "positions_changed": len(self.changed),
+            "positions_changed": self.changed,
             "positions_unchanged": self.unchanged,
             "positions_older": self.older,
         }
@@ -188,7 +227,9 @@ def _parts(source: Source, table: pa.Table) -> Iterator[tuple[int, dict[str, Any
     names = tuple(columns)
     for position_id, line, values in zip(ids, lines, zip(*columns.values(), strict=True), strict=True):
         said = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-        yield position_id, {"order": source.order, "line": line, "hash": content_hash(said), **said}
+        content = {name: value for name, value in said.items() if name != _UPDATED}
+        place = {"order": source.order, "deanery": source.deanery.value, "line": line}
+        yield position_id, {**place, "hash": content_hash(content), **said}
 
 
 def _known(store: IntegrationStore, ids: Collection[int]) -> dict[int, _Known]:
@@ -202,13 +243,12 @@ def _known(store: IntegrationStore, ids: Collection[int]) -> dict[int, _Known]:
 
 
 def _position(doc: Mapping[str, Any]) -> Position:
-    return Position(_part(doc.get("pos")), _part(doc.get("por")))
+    pos, por = doc.get("pos"), doc.get("por")
+    return Position(_part(pos) if pos else None, _part(por) if por else None, doc["deanery"])
 
 
-def _part(doc: Mapping[str, Any] | None) -> Part | None:
-    if doc is None:
-        return None
-    return Part(doc["order"], doc["hash"], doc["indicator"] == DELETED, doc["deanery_number"])
+def _part(doc: Mapping[str, Any]) -> Part:
+    return Part(age_of(doc), doc["hash"], doc["deanery_number"])
 
 
 def _compare(
@@ -221,27 +261,44 @@ def _compare(
 ) -> None:
     """File one position of the slice under what becomes of it."""
     before = known.position if known else None
-    after = merged(before, _position(parts))
-    taken = {name: part for name, part in parts.items() if not _is_older(before, name, source.order)}
+    coming = {name: _part(part) for name, part in parts.items()}
+    coming = {name: part for name, part in coming.items() if counts(before, name, part)}
+    taken = {name: parts[name] for name in coming}
+    after = merged(before, coming, holder=source.deanery.value)
     if known is None or before is None:
         fresh = _state(source, after, at) | {"revision": 1, "match": None, "told": None}
         changes.new.append({"_id": position_id} | fresh | taken)
     elif not taken:
         changes.older += 1
-    elif after.state != before.state or known.deanery != source.deanery:
-        seen = {"_id": position_id, "file_id": known.file_id, "revision": known.revision}
-        changes.changed.append((seen, {"$set": _state(source, after, at) | taken, "$inc": {"revision": 1}}))
+    elif after.state != before.state or after.deanery != known.deanery:
+        update = {"$set": _state(source, after, at) | taken, "$inc": {"revision": 1}}
+        changes.updates.append((known.seen(position_id), update))
+        changes.changed += 1
     else:
         changes.unchanged += 1
-        aged = tuple(name for name in taken if _order_of(before, name) != source.order)
-        if aged:
-            changes.aged.setdefault(aged, []).append(position_id)
+        _age(changes, position_id, known, after, taken)
+
+
+def _age(
+    changes: _Changes, position_id: int, known: _Known, after: Position, taken: dict[str, dict[str, Any]]
+) -> None:
+    """File a position of which a newer file says the same: most of a full file, so in bulk where possible.
+
+    Its parts keep the line number of the file that last changed them (``file_id``).
+    """
+    before = {name: known.position.part(name) for name in taken}
+    ages = {name: (part.age if part else None, age_of(taken[name])) for name, part in before.items()}
+    if any(old is None or old[1:] != new[1:] for old, new in ages.values()):
+        update = {"$set": taken | {"order": after.order}}
+        changes.updates.append((known.seen(position_id), update))
+    elif aged := tuple(name for name, (old, new) in ages.items() if old != new):
+        changes.aged.setdefault((aged, known.deanery, after.order), []).append(position_id)
 
 
 def _state(source: Source, position: Position, at: datetime) -> dict[str, Any]:
     """Return what a changed position says beside its parts."""
     return {
-        "deanery": source.deanery.value,
+        "deanery": position.deanery,
         "order": position.order,
         "number": position.number,
         "deleted": position.deleted,
@@ -252,15 +309,6 @@ def _state(source: Source, position: Position, at: datetime) -> dict[str, Any]:
     }
 
 
-def _order_of(position: Position | None, name: str) -> str:
-    part: Part | None = getattr(position, name) if position else None
-    return part.order if part else ""
-
-
-def _is_older(position: Position | None, name: str, order: str) -> bool:
-    return order < _order_of(position, name)
-
-
 def _write(
     collection: MongoCollection[dict[str, Any]], session: ClientSession, source: Source, changes: _Changes
 ) -> None:
@@ -268,7 +316,7 @@ def _write(
     from pymongo import UpdateOne
     from pymongo.errors import BulkWriteError
 
-    written = len(changes.changed) + sum(map(len, changes.aged.values()))
+    written = len(changes.updates) + sum(map(len, changes.aged.values()))
     if changes.new:
         try:
             collection.insert_many(changes.new, ordered=False, session=session)
@@ -276,13 +324,14 @@ def _write(
             if any(failed["code"] != _DUPLICATE_KEY for failed in error.details["writeErrors"]):
                 raise
             raise _overtaken(source) from None
-    if changes.changed:
-        updates = [UpdateOne(seen, change) for seen, change in changes.changed]
+    if changes.updates:
+        updates = [UpdateOne(seen, change) for seen, change in changes.updates]
         written -= collection.bulk_write(updates, ordered=False, session=session).matched_count
-    for aged, ids in changes.aged.items():
+    for (aged, deanery, order), ids in changes.aged.items():
+        ours = {f"{name}.deanery": source.deanery.value for name in aged}
         written -= collection.update_many(
-            {"_id": {"$in": ids}, "deanery": source.deanery.value},
-            {"$set": {f"{name}.order": source.order for name in aged}, "$max": {"order": source.order}},
+            {"_id": {"$in": ids}, "deanery": deanery} | ours,
+            {"$set": {f"{name}.order": source.order for name in aged} | {"order": order}},
             session=session,
         ).matched_count
     if written:

@@ -34,7 +34,11 @@ UNMATCHED = "unmatched"
 _READ = dict.fromkeys(
     [
         *("deanery", "number", "deleted", "revision", "hash", "pending", "file_id", "match", "told"),
-        *(f"{part}.{name}" for part in ("pos", "por") for name in ("order", *FACTS)),
+        *(
+            f"{part}.{name}"
+            for part in ("pos", "por")
+            for name in ("order", "deanery", "last_update_date", *FACTS)
+        ),
     ],
     1,
 )

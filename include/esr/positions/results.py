@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from include.esr.documents import MatchStatus, owner
+from include.esr.positions.merging import age_of
+from include.esr.precedence import leads
 from include.esr.tcs.answers import written
 from include.esr.tcs.calls import Call
 from include.events.envelope import POSITION_RECONCILED, Event
@@ -116,10 +118,9 @@ class StoredPosition:
 
 
 def _facts(doc: Mapping[str, Any]) -> dict[str, str]:
-    parts = sorted(
-        (part for part in (doc.get("pos"), doc.get("por")) if part),
-        key=lambda part: part["order"],
-    )
+    parts = [part for part in (doc.get("pos"), doc.get("por")) if part]
+    if len(parts) > 1 and leads(*map(age_of, parts), holder=doc["deanery"]):
+        parts.reverse()
     return {name: part[name] for name in FACTS for part in parts if name in part}
 
 

@@ -17,7 +17,8 @@ class CircuitBreaker:
     """Counts failures in a row; lives in one event loop.
 
     Calls that were under way side by side when the service hiccuped fail together and count as one
-    failure: only a call that was begun after the last failure tells something new.
+    failure: only a call that was begun after the last failure tells something new. Nor does the change of
+    one record that fails again: it may be the record the service fails on.
 
     Args:
         failures: In a row until it opens.
@@ -31,6 +32,7 @@ class CircuitBreaker:
     ) -> None:
         self._limit, self._seconds, self._clock, self._tell = failures, seconds, clock, tell
         self._in_a_row = 0
+        self._failed_changes: set[str] = set()
         self._last_failure = float("-inf")
         self._open_until: float | None = None
         self._probe: asyncio.Future[None] | None = None
@@ -57,20 +59,16 @@ class CircuitBreaker:
             await asyncio.shield(self._probe)
         return False
 
-    def require_closed(self, failure: TransientError) -> None:
-        """Make a failure one that can wait, when it left the breaker open.
-
-        Raises:
-            NotYetError: It is open; the failure is its cause.
-        """
+    def opened_by(self, failure: TransientError) -> NotYetError | None:
+        """Return a failure as one that can wait, when it left the breaker open; else ``None``."""
         if self._open_until is None or isinstance(failure, NotYetError):
-            return
+            return None
         asked = failure.retry_after if isinstance(failure, RateLimitedError) else None
-        raise NotYetError(
+        return NotYetError(
             f"{failure.message}; it is left alone for a while, nothing is lost, the work waits where it is",
             retry_after=max(self._open_until - self._clock(), asked or 0.0),
             subject=failure.subject,
-        ) from failure
+        )
 
     def succeeded(self, *, probe: bool) -> None:
         """Note an answer of a service that works."""
@@ -81,10 +79,13 @@ class CircuitBreaker:
             self._in_a_row = 0
         self._end(probe=probe)
 
-    def failed(self, began: float, *, probe: bool) -> None:
-        """Note a failure of a call begun at ``began``."""
+    def failed(self, began: float, *, probe: bool, change: str | None = None) -> None:
+        """Note a failure of a call begun at ``began``; ``change`` names the record it would have changed."""
         now = self._clock()
-        if probe or (self._open_until is None and began >= self._last_failure):
+        tells = began >= self._last_failure and change not in self._failed_changes
+        if probe or (self._open_until is None and tells):
+            if change is not None:
+                self._failed_changes.add(change)
             self._in_a_row += 1
             self._last_failure = now
             if self._in_a_row >= self._limit:

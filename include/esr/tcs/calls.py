@@ -10,9 +10,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import structlog
+
 from include.errors import ConfigurationError, NotYetError, TransientError
 from include.esr.tcs.answers import PostChanged, Verdict, moment
 from include.esr.tcs.lease import held_lease
+from include.esr.tcs.turns import held_back
 from include.storage.mongo import store_errors
 
 if TYPE_CHECKING:
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 
 CALLS_AT_ONCE = 500
 """Marked, sent and noted together; what a killed process leaves in doubt."""
+MOST_FAILURES = 5
+"""After so many the call itself is taken to be what TCS fails on: it must not hold up a file for ever."""
+KEEPS_FAILING = "tcs_keeps_failing"
+_MOST_HELD_BACK = 20 * CALLS_AT_ONCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,8 @@ class Call:
 
     Attributes:
         id: The same whenever the same change is planned again.
-        position_id: Calls of one position go out in the order they were queued, one after the other.
+        position_id: Calls of one position go out in the order they were queued, one after the other, also
+            where several deaneries queued them.
         body: JSON as TCS wants it, with ``eventDateTime`` fixed now (``tcs_types.written``): it is told with
             this time however late, and recognised by it when read back. Two calls of one position and status
             have different times.
@@ -104,11 +112,13 @@ def deliver(
     """Tell TCS everything that waits for this owner, each call exactly once.
 
     Returns:
-        ``told``, of these ``read_back`` (told before, as TCS itself says), and ``refused``.
+        ``told``, of these ``read_back`` (told before, as TCS itself says), and ``refused``: set aside with
+        the reason, each told of as an alert. One that TCS keeps failing on, and as its answers show does
+        not have, is set aside as well.
 
     Raises:
-        NotYetError: Somebody else is at it; TCS is left alone; or it is not certain yet what became of some
-            calls. Everything else was told, and they wait where they are.
+        NotYetError: Somebody else is at it; TCS is left alone; it is not certain yet what became of some
+            calls; or another deanery's come first. Everything else was told, and they wait where they are.
         TransientError: TCS or the store did not answer; nothing is lost.
         ConfigurationError: TCS refuses the client, or the lease is too short.
     """
@@ -130,37 +140,20 @@ def waiting_calls(store: IntegrationStore, owner: str) -> int:
         return store["esr_call"].count_documents({"pending": True, "owner": owner})
 
 
-def refused_calls(store: IntegrationStore, owner: str) -> int:
-    """Return how many calls of an owner TCS refused; they are kept with the reason."""
-    with store_errors(owner):
-        return store["esr_call"].count_documents(_set_aside(owner))
-
-
 def release_calls(store: IntegrationStore, owner: str) -> int:
     """Let the refused calls of an owner wait again, and return how many."""
     with store_errors(owner):
         return (
             store["esr_call"]
             .update_many(
-                _set_aside(owner),
-                {"$set": {"pending": True, "state": "pending"}, "$unset": {"refused": "", "refused_at": ""}},
+                {"owner": owner, "refused": {"$exists": True}},
+                {
+                    "$set": {"pending": True, "state": "pending"},
+                    "$unset": {"refused": "", "refused_at": "", "failures": ""},
+                },
             )
             .modified_count
         )
-
-
-def refusal_alert(store: IntegrationStore, owner: str) -> str | None:
-    """Return what to tell the person on call about refused calls, ``None`` when there are none."""
-    number = refused_calls(store, owner)
-    if not number:
-        return None
-    with store_errors(owner):
-        example = store["esr_call"].find_one(_set_aside(owner), {"refused": 1, "post_id": 1}) or {}
-    return (
-        f"TCS refused {number} esr-changed calls (such as post {example.get('post_id')}: "
-        f"{example.get('refused')}); they are kept, all others were told. Mend the cause in TCS, then "
-        "release them"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,28 +169,43 @@ class _Delivery:
 
     def run(self) -> dict[str, int]:
         counts: Counter[str] = Counter()
+        held: set[int] = set()
         blocked = self._settle(counts)
-        while wave := self._next(blocked):
-            unknown = self._send(wave, counts)
-            self.progress(f"{_shown(counts)['told']} changes told to TCS")
-            if unknown:
-                blocked = self._settle(counts)
-            if len(blocked) >= CALLS_AT_ONCE:
+        while first := self._next(blocked | held):
+            behind = held_back(self.store, self.lease.owner, first)
+            held |= behind
+            if wave := [call for call in first if call["position_id"] not in behind]:
+                unknown = self._send(wave, counts)
+                self.progress(f"{_shown(counts)['told']} changes told to TCS")
+                if unknown:
+                    blocked = self._settle(counts)
+            if len(blocked) >= CALLS_AT_ONCE or len(held) >= _MOST_HELD_BACK:
                 break
-        if blocked:
-            raise NotYetError(
-                f"it is not certain yet whether TCS got the changes of {len(blocked)} positions; they are "
-                "looked up again before anything more is told of them",
-                retry_after=self.settings.tcs_lease_seconds,
-                subject=self.lease.owner,
-            )
+        self._require_all_told(blocked, held)
         return _shown(counts)
+
+    def _require_all_told(self, blocked: set[int], held: set[int]) -> None:
+        reasons = []
+        if blocked:
+            reasons.append(
+                f"it is not certain yet whether TCS got the changes of {len(blocked)} positions; they are "
+                "looked up again before anything more is told of them"
+            )
+        if held:
+            reasons.append(
+                f"{len(held)} positions wait until another deanery has told what it queued of them before"
+            )
+        if reasons:
+            raise NotYetError(
+                "; ".join(reasons), retry_after=self.settings.tcs_lease_seconds, subject=self.lease.owner
+            )
 
     def _settle(self, counts: Counter[str]) -> set[int]:
         """Find out what became of doubtful calls; return the positions of those that stay in doubt.
 
         What TCS does not show may still be on its way there, from a process that was killed or a call that
-        timed out: only when it has been quiet for as long as a lease is it sent again.
+        timed out: only when it has been quiet for as long as a lease is it sent again, or given up if TCS
+        has failed on it too often.
         """
         blocked: set[int] = set()
         doubtful = self._doubtful()
@@ -207,13 +215,19 @@ class _Delivery:
             told = [call for call in part if _is_told(call, events.get(call["post_id"], ()))]
             lost = [call for call in part if call["quiet"] and call not in told]
             self._note(told, self._told(), {"state": "sending"})
-            for token in {call["lease"] for call in lost}:
-                theirs = [call for call in lost if call["lease"] == token]
-                self._note(theirs, _WAITS, {"state": "sending", "lease": token})
             counts["read_back"] += len(told)
+            hopeless = [call for call in lost if call.get("failures", 0) >= MOST_FAILURES]
+            self._note_lost(hopeless, self._refused(KEEPS_FAILING, hopeless))
+            counts[Verdict.REFUSED] += len(hopeless)
+            self._note_lost([call for call in lost if call not in hopeless], _WAITS)
             settled = {call["_id"] for call in (*told, *lost)}
             blocked |= {call["position_id"] for call in part if call["_id"] not in settled}
         return blocked
+
+    def _note_lost(self, lost: Sequence[Document], change: Mapping[str, Any]) -> None:
+        for token in {call["lease"] for call in lost}:
+            theirs = [call for call in lost if call["lease"] == token]
+            self._note(theirs, change, {"state": "sending", "lease": token})
 
     def _doubtful(self) -> list[Document]:
         quiet = {"$lte": ["$sent_at", {"$subtract": ["$$NOW", round(self.lease.seconds * 1000)]}]}
@@ -222,13 +236,13 @@ class _Delivery:
                 self.store["esr_call"]
                 .find(
                     {"pending": True, "owner": self.lease.owner, "state": "sending"},
-                    {"post_id": 1, "position_id": 1, "body": 1, "lease": 1, "quiet": quiet},
+                    {"post_id": 1, "position_id": 1, "body": 1, "lease": 1, "failures": 1, "quiet": quiet},
                 )
                 .sort([("order", 1), ("_id", 1)])
             )
 
     def _next(self, blocked: Iterable[int]) -> list[Document]:
-        """Return the next calls, one a position; what is behind an earlier one waits for the next turn."""
+        """Return the next calls, one a position; what is behind one of ours waits for the next turn."""
         with store_errors(self.lease.owner):
             found = (
                 self.store["esr_call"]
@@ -239,7 +253,7 @@ class _Delivery:
                         "state": "pending",
                         "position_id": {"$nin": list(blocked)},
                     },
-                    {"post_id": 1, "position_id": 1, "body": 1},
+                    {"post_id": 1, "position_id": 1, "body": 1, "order": 1, "queued_at": 1},
                 )
                 .sort([("order", 1), ("_id", 1)])
                 .limit(CALLS_AT_ONCE)
@@ -263,8 +277,7 @@ class _Delivery:
         for call, outcome in zip(wave, outcomes, strict=True):
             alike.setdefault(outcome, []).append(call)
         for outcome, calls in alike.items():
-            if change := self._change_of(outcome):
-                self._note(calls, change, ours)
+            self._note(calls, self._change_of(outcome, calls), ours)
             counts[outcome.verdict] += len(calls)
         if unsent := sum(not outcome.sent for outcome in outcomes):
             raise NotYetError(
@@ -298,15 +311,32 @@ class _Delivery:
         with store_errors(self.lease.owner), self.store.client.start_session() as session:
             return float(session.with_transaction(body))
 
-    def _change_of(self, outcome: Outcome) -> Mapping[str, Any] | None:
+    def _change_of(self, outcome: Outcome, calls: Sequence[Document]) -> Mapping[str, Any]:
         if outcome.verdict is Verdict.APPLIED:
             return self._told()
         if outcome.verdict is Verdict.REFUSED:
-            return {
-                "$set": {"state": "refused", "refused": outcome.reason, "refused_at": self.now()},
-                "$unset": {"pending": ""},
-            }
-        return None if outcome.sent else _WAITS
+            return self._refused(outcome.reason, calls)
+        return {"$inc": {"failures": 1}} if outcome.sent else _WAITS
+
+    def _refused(self, reason: str, calls: Sequence[Document]) -> Mapping[str, Any]:
+        """Tell of refused calls, and return how they are set aside.
+
+        The alert comes before the note: who is killed in between tells of them twice, not never.
+        """
+        alerts = structlog.get_logger("spotlight.alerts")
+        for call in calls:
+            alerts.error(
+                "esr_call_refused",
+                owner=self.lease.owner,
+                position_id=call["position_id"],
+                post_id=call["post_id"],
+                status=call["body"]["status"],
+                reason=reason,
+            )
+        return {
+            "$set": {"state": "refused", "refused": reason, "refused_at": self.now()},
+            "$unset": {"pending": ""},
+        }
 
     def _told(self) -> Mapping[str, Any]:
         return {"$set": {"state": "told", "told_at": self.now()}, "$unset": {"pending": ""}}
@@ -337,7 +367,3 @@ def _shown(counts: Counter[str]) -> dict[str, int]:
         "read_back": read_back,
         "refused": counts[Verdict.REFUSED],
     }
-
-
-def _set_aside(owner: str) -> dict[str, Any]:
-    return {"owner": owner, "refused": {"$exists": True}}

@@ -141,15 +141,19 @@ class Tcs:
         return dict(zip(absence_ids, self._each(self._absence, absence_ids), strict=True))
 
     def patch_contacts(self, changes: Mapping[int, Json]) -> dict[int, Outcome]:
-        """Change fields of contact details, by person id; each outcome is ``APPLIED`` or ``REFUSED``."""
+        """Change fields of contact details, by person id.
+
+        An outcome is ``APPLIED``, ``REFUSED``, or ``UNKNOWN`` for one that TCS keeps failing on while it
+        answers others: the same change may be sent again later. Raises when TCS as a whole fails.
+        """
         return self._patched("contact-details", changes)
 
     def patch_personal(self, changes: Mapping[int, Json]) -> dict[int, Outcome]:
-        """Change fields of personal details, by person id; each outcome is ``APPLIED`` or ``REFUSED``."""
+        """Change fields of personal details, by person id; outcomes as of ``patch_contacts``."""
         return self._patched("personal-details", changes)
 
     def patch_absences(self, changes: Mapping[int, Json]) -> dict[int, Outcome]:
-        """Change fields of absences, by TCS's own id; each outcome is ``APPLIED`` or ``REFUSED``."""
+        """Change fields of absences, by TCS's own id; outcomes as of ``patch_contacts``."""
         return self._patched("absence", changes)
 
     def create_absences(self, absences: Sequence[Json], *, until: float | None = None) -> list[Outcome]:
@@ -238,9 +242,10 @@ class Tcs:
         return tuple(map(event_of, a_list(post.get("esrEvents"), "events of a post")))
 
     def _patched(self, endpoint: str, changes: Mapping[int, Json]) -> dict[int, Outcome]:
-        return dict(zip(changes, self._each(partial(self._patch, endpoint), changes.items()), strict=True))
+        outcomes = _answered(self._each(partial(self._patch, endpoint), changes.items()))
+        return dict(zip(changes, outcomes, strict=True))
 
-    async def _patch(self, endpoint: str, change: tuple[int, Json]) -> Outcome:
+    async def _patch(self, endpoint: str, change: tuple[int, Json]) -> Outcome | TransientError:
         record_id, fields = change
         # TCS goes by the id of the body, whatever the path says.
         body = orjson.dumps({**fields, "id": record_id})
@@ -260,6 +265,17 @@ class Tcs:
 
 def _known(ids: Collection[int], found: Iterable[Found | None]) -> dict[int, Found]:
     return {asked: one for asked, one in zip(ids, found, strict=True) if one is not None}
+
+
+def _answered(changed: Sequence[Outcome | TransientError]) -> list[Outcome]:
+    """Return outcomes; what got no answer is ``UNKNOWN`` beside others, raised when it is all there is."""
+    failures = [one for one in changed if isinstance(one, TransientError)]
+    if failures and len(failures) == len(changed):
+        raise failures[0]
+    return [
+        Outcome(Verdict.UNKNOWN, reason=one.message) if isinstance(one, TransientError) else one
+        for one in changed
+    ]
 
 
 def _settled(told: Sequence[Outcome | TransientError]) -> list[Outcome]:

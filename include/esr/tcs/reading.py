@@ -64,7 +64,11 @@ def failure_of(endpoint: str, answer: Answer) -> TransientError:
     seconds = told_to_wait(answer)
     if seconds is not None and answer.status == HTTPStatus.SERVICE_UNAVAILABLE:
         return _AskedToWaitError(message, retry_after=seconds, subject=SUBJECT)
-    return TransientError(message, subject=SUBJECT)
+    return _UnwellError(message, subject=SUBJECT)
+
+
+class _UnwellError(TransientError):
+    """A 5xx: TCS answers, but fails on this call."""
 
 
 class _AskedToWaitError(RateLimitedError):
@@ -74,6 +78,11 @@ class _AskedToWaitError(RateLimitedError):
 def was_turned_away(error: BaseException) -> bool:
     """Tell whether TCS said that it did not look at the call because there are too many."""
     return isinstance(error, RateLimitedError) and not isinstance(error, _AskedToWaitError)
+
+
+def was_failed_on(error: BaseException) -> bool:
+    """Tell whether TCS answered the call with a failure of its own."""
+    return isinstance(error, _UnwellError | _AskedToWaitError)
 
 
 def judge(endpoint: str, answer: Answer) -> None:
@@ -111,14 +120,26 @@ def told_to_wait(answer: Answer) -> float | None:
 
 
 def is_of_the_api(answer: Answer) -> bool:
-    """Tell whether TCS itself answered: nothing or JSON; a proxy or a portal in between sends a page."""
+    """Tell whether TCS itself answered: nothing or JSON; a proxy or a portal in between sends a page.
+
+    A 404 is what a gateway answers as well when it does not find TCS: TCS's own is a problem detail (RFC
+    9457, as Spring writes it), with the status in the body and a title or the path.
+    """
     if not answer.body:
-        return True
+        return answer.status != HTTPStatus.NOT_FOUND
     try:
-        answer.json()
+        said = answer.json()
     except UnreadableAnswerError:
         return False
-    return True
+    return answer.status != HTTPStatus.NOT_FOUND or _is_problem(said, answer.status)
+
+
+def _is_problem(said: Any, status: int) -> bool:
+    return (
+        isinstance(said, dict)
+        and said.get("status") == status
+        and any(isinstance(said.get(name), str) and said[name] for name in ("title", "path"))
+    )
 
 
 def not_looked_up(endpoint: str, answer: Answer) -> IntegrationError:

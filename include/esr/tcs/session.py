@@ -26,6 +26,7 @@ from include.esr.tcs.reading import (
     judge,
     not_looked_up,
     outcome_of,
+    was_failed_on,
     was_turned_away,
 )
 
@@ -50,6 +51,7 @@ class _Request:
     path: str
     body: bytes | None = None
     until: float | None = None
+    changes: bool = False
 
 
 def _is_passing(error: BaseException) -> bool:
@@ -61,6 +63,11 @@ def _is_passing(error: BaseException) -> bool:
 def _did_not_happen(error: BaseException) -> bool:
     """Tell whether TCS certainly did not act on the call."""
     return isinstance(error, NotSentError | NotYetError) or was_turned_away(error)
+
+
+def _changed_by(request: _Request) -> str | None:
+    """Return what names the record a call changes, ``None`` for a lookup."""
+    return request.path if request.changes else None
 
 
 def _may_be_told_again(error: BaseException) -> bool:
@@ -110,25 +117,40 @@ class TcsSession:
     async def find(self, endpoint: str, path: str) -> Answer | None:
         """Return the answer to a lookup of one thing, ``None`` when TCS itself says there is none.
 
-        A page of a proxy or a portal that says 404 is not TCS's word.
+        A proxy, a gateway or a portal that says 404 is not TCS.
 
         Raises:
             IntegrationError: As ``Tcs`` says.
         """
         answer = await self._insist(_Request(endpoint, "GET", path))
-        if answer.status == HTTPStatus.NOT_FOUND and is_of_the_api(answer):
-            return None
+        if answer.status == HTTPStatus.NOT_FOUND:
+            if is_of_the_api(answer):
+                return None
+            raise UnreadableAnswerError(
+                f"404 for {endpoint}, but not from TCS itself; nothing is concluded from it. Check "
+                "SPOTLIGHT_TCS_URL, and the gateway before TCS, if it stays",
+                subject=SUBJECT,
+            )
         if answer.status != HTTPStatus.OK:
             raise not_looked_up(endpoint, answer)
         return answer
 
-    async def change(self, endpoint: str, method: str, path: str, body: bytes) -> Outcome:
+    async def change(self, endpoint: str, method: str, path: str, body: bytes) -> Outcome | TransientError:
         """Send a change that may be repeated, until it is applied or refused.
+
+        Returns:
+            The outcome, ``UNKNOWN`` when TCS keeps failing on it while the breaker is closed; or the
+            failure, when there was no answer to it.
 
         Raises:
             IntegrationError: As ``Tcs`` says.
         """
-        answer = await self._insist(_Request(endpoint, method, path, body))
+        try:
+            answer = await self._insist(_Request(endpoint, method, path, body, changes=True))
+        except TransientError as error:
+            if not _is_passing(error) or _did_not_happen(error) or self._is_long(error):
+                raise
+            return Outcome(Verdict.UNKNOWN, reason=error.message) if was_failed_on(error) else error
         if not is_of_the_api(answer):
             raise UnreadableAnswerError(
                 f"a page, not TCS, answered a change ({answer.status}); it is sent again", subject=SUBJECT
@@ -141,17 +163,18 @@ class TcsSession:
         """Send a POST that must not be repeated once it left; tried again only while it has not.
 
         Returns:
-            The outcome; or the failure, when TCS certainly did not get it.
+            The outcome; or the failure, when TCS certainly did not get it: a ``NotYetError`` when it left
+            the breaker open.
 
         Raises:
             ConfigurationError: TCS refuses the client.
         """
-        request = _Request(endpoint, "POST", path, body, until)
+        request = _Request(endpoint, "POST", path, body, until, changes=True)
         try:
             answer = await self._persist(request, again=_may_be_told_again)
         except TransientError as error:
             if _did_not_happen(error):
-                return error
+                return self._breaker.opened_by(error) or error
             return Outcome(Verdict.UNKNOWN, reason=error.message)
         if not is_of_the_api(answer):
             return Outcome(Verdict.UNKNOWN, answer.status, "a page, not TCS, answered")
@@ -167,7 +190,8 @@ class TcsSession:
         try:
             return await self._persist(request)
         except TransientError as error:
-            self._breaker.require_closed(error)
+            if later := self._breaker.opened_by(error):
+                raise later from error
             raise
 
     async def _persist(
@@ -224,13 +248,14 @@ class TcsSession:
             raise
         except TransientError as error:
             timed_out = isinstance(error.__cause__, TimeoutError)
-            self._breaker.failed(time.monotonic() if timed_out else began, probe=probe)
+            change = None if isinstance(error, NotSentError) else _changed_by(request)
+            self._breaker.failed(time.monotonic() if timed_out else began, probe=probe, change=change)
             raise
         except BaseException:
             self._breaker.gave_up(probe=probe)
             raise
         if is_failure(answer):
-            self._breaker.failed(began, probe=probe)
+            self._breaker.failed(began, probe=probe, change=_changed_by(request))
             raise failure_of(request.endpoint, answer)
         self._breaker.succeeded(probe=probe)
         try:
@@ -239,6 +264,11 @@ class TcsSession:
             self._slow_down(error)
             raise
         return answer
+
+    def _is_long(self, error: TransientError) -> bool:
+        """Tell whether TCS asks to be left alone for longer than a task waits."""
+        asked = error.retry_after if isinstance(error, RateLimitedError) else None
+        return (asked or 0.0) > self._patience.longest_told_wait
 
     def _slow_down(self, error: RateLimitedError) -> None:
         """Hold all calls back, not only the one that was told, unless it is for longer than a task waits."""

@@ -182,7 +182,7 @@ _WHOLE: dict[Dirt, Callable[[bytes], bytes]] = {
     Dirt.EMPTY: lambda _body: b"",
     Dirt.TRUNCATED: _truncated,
     Dirt.CP1252: lambda body: body.decode("utf-8").encode("cp1252"),
-    Dirt.UNDECODABLE: lambda body: body.replace(b"Medical and", b"Medical\x81and", 1),
+    Dirt.UNDECODABLE: lambda body: body.replace(b"Medical and", b"Medical\x81and"),
     Dirt.CRLF: lambda body: body.replace(b"\n", b"\r\n"),
     Dirt.GZIP_BOMB: lambda _body: gzip.compress(bytes(BOMB_BYTES), 9),
 }

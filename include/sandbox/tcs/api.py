@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -187,10 +188,14 @@ def _target(scope: Scope) -> str:
 
 
 def _problem(status: int, reason: str) -> Reply:
-    return status, orjson.dumps({"status": status, "message": "error.tcs", "description": reason})
+    """Return a refusal as Spring writes it (RFC 9457)."""
+    problem = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": reason}
+    return status, orjson.dumps(problem)
 
 
 def _failure(fault: Fault) -> bytes:
+    if isinstance(fault.body, str):
+        return fault.body.encode()
     return orjson.dumps(
         fault.body if fault.body is not None else {"status": fault.status, "message": "told to"}
     )

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from include.connectors.retry import RetryPolicy
 from include.errors import ConfigurationError, NotYetError, TransientError
 from include.esr.context import EsrContext
 from include.esr.tcs import Tcs, calls
 from include.esr.tcs.answers import written
-from include.esr.tcs.calls import Call, deliver, queue_calls, refusal_alert, release_calls, waiting_calls
+from include.esr.tcs.calls import Call, deliver, queue_calls, release_calls, waiting_calls
 from include.esr.tcs.lease import held_lease
 from include.sandbox.esr.world import FIRST_POST
 from include.sandbox.tcs.process import TcsSandbox
@@ -50,22 +52,22 @@ class Telling:
     sandbox: TcsSandbox
     tcs: Tcs
 
-    def queue(self, *queued: Call) -> int:
+    def queue(self, *queued: Call, owner: str = OWNER, at: datetime = AT) -> int:
         new = 0
 
         def prepare() -> tuple[None, Any]:
             def write(session: Any, order: int) -> None:
                 nonlocal new
-                new = queue_calls(self.ctx.store, session, OWNER, queued, order=order, at=AT)
+                new = queue_calls(self.ctx.store, session, owner, queued, order=order, at=at)
 
             return None, write
 
-        self.ctx.store.commit_plan(OWNER, prepare)
+        self.ctx.store.commit_plan(owner, prepare)
         return new
 
-    def deliver(self, **changed: Any) -> dict[str, int]:
+    def deliver(self, owner: str = OWNER, **changed: Any) -> dict[str, int]:
         settings = self.settings.model_copy(update=changed)
-        return deliver(self.ctx.store, OWNER, self.tcs, settings, now=self.ctx.now)
+        return deliver(self.ctx.store, owner, self.tcs, settings, now=self.ctx.now)
 
     def told(self) -> list[tuple[int, int, str]]:
         """Position, post and status of every event TCS has, in the order it was told."""
@@ -114,15 +116,147 @@ def test_a_change_planned_again_is_queued_once(telling: Telling) -> None:
 
 def test_a_refused_call_is_kept_with_the_reason_and_the_others_go_on(telling: Telling) -> None:
     telling.queue(call(1), call(2, post=900_000), call(3))
-    assert telling.deliver() == {"told": 2, "read_back": 0, "refused": 1}
+    with capture_logs() as lines:
+        assert telling.deliver() == {"told": 2, "read_back": 0, "refused": 1}
     assert waiting_calls(telling.ctx.store, OWNER) == 0
-    alert = refusal_alert(telling.ctx.store, OWNER)
-    assert alert is not None
-    assert "404" in alert
+    assert alerts_of(lines) == [
+        {
+            "owner": OWNER,
+            "position_id": 2,
+            "post_id": FIRST_POST + 900_000,
+            "status": "RECONCILED",
+            "reason": "404 Not Found",
+        }
+    ]
     telling.sandbox.load_posts({"id": FIRST_POST + 900_000, "nationalPostNumber": "NTH/NEW"})
     assert release_calls(telling.ctx.store, OWNER) == 1
     assert telling.deliver()["told"] == 1
-    assert refusal_alert(telling.ctx.store, OWNER) is None
+    assert "refused" not in telling.states().values()
+
+
+def alerts_of(lines: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return what the lines about refused calls say, which are errors."""
+    return [
+        {name: line[name] for name in line if name not in ("event", "log_level")}
+        for line in lines
+        if (line["event"], line["log_level"]) == ("esr_call_refused", "error")
+    ]
+
+
+def deliver_until_done(telling: Telling) -> tuple[dict[str, int], int]:
+    """Deliver as the scheduler would, every time with a client of its own; return what and after how many."""
+    for turn in range(10):
+        with Tcs(telling.settings, patience=QUICK) as telling.tcs, suppress(NotYetError):
+            return telling.deliver(), turn
+        telling.ctx.store["esr_call"].update_many(
+            {"state": "sending"}, [{"$set": {"sent_at": {"$subtract": ["$sent_at", 60_000]}}}]
+        )
+    raise AssertionError("never delivered")
+
+
+@pytest.mark.parametrize("fault", [{"kind": "status", "status": 500}, {"kind": "delay", "seconds": 0.6}])
+def test_a_call_tcs_keeps_failing_on_is_set_aside_after_five_times_and_others_do_not_wait(
+    telling: Telling, fault: dict[str, Any]
+) -> None:
+    telling.sandbox.misbehave({"call": f"{FIRST_POST + 5}/esr-changed"} | fault)
+    telling.queue(call(1), call(2, post=5), call(3))
+    telling.queue(call(2, status="DELETED", nth=1))
+    with pytest.raises(NotYetError):
+        telling.deliver()
+    assert telling.told() == [(1, 0, "RECONCILED"), (3, 0, "RECONCILED")]
+    with capture_logs() as lines:
+        done, turns = deliver_until_done(telling)
+    assert (done, turns) == ({"told": 1, "read_back": 0, "refused": 1}, 5)
+    assert telling.states()["2/0/RECONCILED"] == "refused"
+    assert [(each["position_id"], each["reason"]) for each in alerts_of(lines)] == [(2, "tcs_keeps_failing")]
+    telling.sandbox.behave()
+    assert release_calls(telling.ctx.store, OWNER) == 1
+    with Tcs(telling.settings, patience=QUICK) as telling.tcs:
+        assert telling.deliver()["told"] == 1
+
+
+def test_a_call_that_got_through_in_a_failure_is_told_and_not_set_aside(telling: Telling) -> None:
+    telling.sandbox.misbehave(
+        {"call": "POST .*esr-changed", "kind": "status", "status": 500, "times": 4},
+        {"call": "POST .*esr-changed", "kind": "status_after", "status": 500},
+    )
+    telling.queue(call(1))
+    done, turns = deliver_until_done(telling)
+    assert (done, turns) == ({"told": 1, "read_back": 1, "refused": 0}, 4)
+    assert telling.states() == {"1/0/RECONCILED": "told"}
+
+
+def test_an_outage_however_long_sets_nothing_aside(telling: Telling) -> None:
+    telling.queue(call(1))
+    telling.sandbox.misbehave({"call": "/api/", "kind": "status", "status": 503})
+    for _ in range(7):
+        with Tcs(telling.settings, patience=QUICK) as telling.tcs, pytest.raises(TransientError):
+            telling.deliver()
+        telling.ctx.store["esr_call"].update_many(
+            {"state": "sending"}, [{"$set": {"sent_at": {"$subtract": ["$sent_at", 60_000]}}}]
+        )
+    telling.sandbox.behave()
+    with Tcs(telling.settings, patience=QUICK) as telling.tcs:
+        assert telling.deliver() == {"told": 1, "read_back": 0, "refused": 0}
+
+
+OTHER = "esr/KSS"
+
+
+def test_a_position_that_moved_between_deaneries_is_told_of_in_order(telling: Telling) -> None:
+    """KSS lets go of it, then NTH gets it: however late KSS is, its DELETED must not come last."""
+    telling.queue(call(1, status="DELETED"), owner=OTHER)
+    telling.queue(call(1, nth=1), call(2), at=AT + timedelta(seconds=5))
+    with pytest.raises(NotYetError, match="another deanery"):
+        telling.deliver()
+    assert telling.told() == [(2, 0, "RECONCILED")]
+    telling.deliver(OTHER)
+    telling.deliver()
+    assert telling.told() == [(2, 0, "RECONCILED"), (1, 0, "DELETED"), (1, 0, "RECONCILED")]
+
+
+def test_a_doubtful_call_of_another_deanery_holds_the_position_back_too(telling: Telling) -> None:
+    telling.queue(call(1, status="DELETED"), owner=OTHER)
+    telling.sandbox.misbehave({"call": "esr-changed", "kind": "drop", "times": 1})
+    with pytest.raises(NotYetError):
+        telling.deliver(OTHER)
+    telling.queue(call(1, nth=1), at=AT + timedelta(seconds=5))
+    with pytest.raises(NotYetError, match="another deanery"):
+        telling.deliver()
+    assert telling.told() == []
+
+
+def test_what_another_deanery_queued_later_holds_nothing_back(telling: Telling) -> None:
+    telling.queue(call(1, status="DELETED"))
+    telling.queue(call(1, nth=1), owner=OTHER, at=AT + timedelta(seconds=5))
+    assert telling.deliver()["told"] == 1
+
+
+def test_deaneries_whose_clocks_disagree_never_wait_for_each_other_for_ever(telling: Telling) -> None:
+    """Within a deanery the order of commits counts, whatever the clock said."""
+    telling.queue(call(1), at=AT + timedelta(seconds=20))
+    telling.queue(call(1, nth=1), at=AT)
+    telling.queue(call(1, nth=2), owner=OTHER, at=AT + timedelta(seconds=10))
+    for _ in range(2):
+        for owner in (OWNER, OTHER):
+            with suppress(NotYetError):
+                telling.deliver(owner)
+    assert [entry["body"]["eventDateTime"][17:19] for entry in telling.sandbox.told("event")] == [
+        "02",
+        "00",
+        "01",
+    ]
+
+
+def test_many_positions_that_are_held_back_do_not_keep_those_behind_them_waiting(
+    telling: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "CALLS_AT_ONCE", 3)
+    telling.queue(*(call(position, status="DELETED") for position in range(1, 9)), owner=OTHER)
+    telling.queue(*(call(position, nth=1) for position in range(1, 11)), at=AT + timedelta(seconds=5))
+    with pytest.raises(NotYetError, match="8 positions"):
+        telling.deliver()
+    assert sorted(telling.told()) == [(9, 0, "RECONCILED"), (10, 0, "RECONCILED")]
 
 
 @pytest.mark.parametrize("kind", ["drop_after", "status_after", "delay_after"])

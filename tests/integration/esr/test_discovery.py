@@ -15,7 +15,8 @@ import pytest
 from include.errors import ConfigurationError, FatalError, TransientError
 from include.esr.documents import FileState, owner
 from include.esr.files import ledger
-from include.esr.files.discovery import discover, settle_remote
+from include.esr.files.discovery import MAX_IN_A_ROW, discover, settle_remote
+from include.esr.files.replay import replay_days, replay_file
 from include.esr.files.sftp import EsrFolder, open_folder
 from include.quality.gate import Reason
 from include.storage.landing import LandingZone
@@ -81,7 +82,7 @@ def test_a_whole_file_is_landed_untouched_at_the_first_look(ctx, inbox):
     assert entry.key == f"esr/inbound/KSS/2026-03-04/{NAME}/{hashlib.sha256(body).hexdigest()[:16]}.gz"
     assert ctx.landing.get(entry.key) == body
     assert (entry.size, entry.lines, entry.encoding) == (len(body), 5, "utf-8")
-    assert (entry.order, entry.sequence, entry.landed.landed_at) == ("20260304-00000017-001", 17, NOON)
+    assert (entry.order, entry.sequence, entry.landed.landed_at) == ("20260304-00000017-RMF-001", 17, NOON)
 
 
 def test_the_partners_copy_is_moved_to_done(ctx, inbox):
@@ -107,6 +108,48 @@ def test_the_charset_is_on_the_ledger(ctx, inbox, text, encoding):
     inbox.put(NAME, body_of().replace(b"Post", text))
     discover(ctx)
     assert ledger.read(ctx.store, ID).encoding == encoding
+
+
+@pytest.mark.parametrize(
+    ("title", "encoding", "code"),
+    [
+        (b"Zo\xeb", "cp1252", "charset_fallback"),
+        ("Zoë Öz".encode() + b"\xff", "utf-8", "charset_broken"),
+        ("Zoë".encode(), "utf-8", None),
+    ],
+)
+def test_a_file_of_another_or_a_broken_charset_is_told(ctx, inbox, title, encoding, code):
+    inbox.put(NAME, body_of(lines=1).replace(b"Post", title))
+    discover(ctx)
+    entry = ledger.read(ctx.store, ID)
+    assert (entry.encoding, [alert.code for alert in entry.alerts]) == (encoding, [code] if code else [])
+
+
+def test_a_sequence_of_seven_digits_is_the_name_with_eight(ctx, inbox):
+    short = NAME.replace("_00000017", "_0000017")
+    inbox.put(short, body_of())
+    assert discover(ctx).landed == (ID,)
+    assert inbox.names() == [f"done/{short}"]
+    inbox.put(NAME, body_of(lines=4))
+    assert discover(ctx).landed == (f"{NAME}#2",)
+    assert [entry.seen.name for entry in ledger.versions(ctx.store, NAME)] == [short, NAME]
+    assert replay_file(ctx, short).file_id == f"{NAME}#2"
+    assert replay_file(ctx, f"{short}#1").file_id == ID
+
+
+def test_a_full_file_and_the_changes_of_its_day_have_a_place_of_their_own(ctx, inbox):
+    names = [name_of(17, kind=kind) for kind in ("RMF", "RMC")]
+    for name in names:
+        inbox.put(name, body_of(name))
+    discover(ctx)
+    assert ledger.due(ctx.store) == [f"{name_of(17, kind=kind)}#1" for kind in ("RMC", "RMF")]
+    assert len({entry.order for entry in ledger.entries(ctx.store)}) == 2
+
+
+@pytest.mark.parametrize("tail", [b"\n", b"\x1a", b"\r\n\r\n\x1a"])
+def test_blank_lines_after_the_footer_do_not_keep_a_file_waiting(ctx, inbox, tail):
+    inbox.put(NAME, body_of() + tail)
+    assert discover(ctx).landed == (ID,)
 
 
 def test_confirmations_stay_for_the_stage_that_reads_them(ctx, inbox):
@@ -232,7 +275,7 @@ def test_other_content_under_the_same_name_is_a_new_version_and_both_are_kept(ct
         inbox.put(NAME, body)
         discover(ctx)
     found = ledger.versions(ctx.store, NAME)
-    assert [entry.order for entry in found] == [f"20260304-00000017-00{each}" for each in (1, 2, 3)]
+    assert [entry.order for entry in found] == [f"20260304-00000017-RMF-00{each}" for each in (1, 2, 3)]
     assert [ctx.landing.get(str(entry.key)) for entry in found] == bodies
     assert sorted(inbox.tree().values()) == sorted(bodies)
     assert [alert.code for alert in found[1].alerts] == ["new_version"]
@@ -299,6 +342,7 @@ REFUSED = {
     "empty_file": (NAME, b""),
     "not_an_esr_file": (NAME, gzip.compress(b"0" * 10_000_000)),
     "undecodable": (NAME, body_of().replace(b"Post", b"\x81\xff")),
+    "future_day": (name_of(17, day=7), body_of(name_of(17, day=7))),
 }
 
 
@@ -312,6 +356,22 @@ def test_a_file_that_cannot_be_used_is_rejected_with_its_reason_and_kept(ctx, in
     assert entry.reason.code == code
     assert ctx.landing.get(str(entry.key)) == body
     assert inbox.tree() == {f"rejected/{name}": body}
+
+
+def test_a_day_the_sender_may_be_ahead_by_is_no_reason(ctx, inbox):
+    inbox.put(name_of(17, day=6), body_of(name_of(17, day=6)))
+    assert discover(ctx).rejected == ()
+
+
+@pytest.mark.parametrize("code", ["undecodable", "future_day", "empty_file"])
+def test_what_was_refused_when_it_came_stays_so_on_a_replay(ctx, inbox, code):
+    name, body = REFUSED[code]
+    inbox.put(name, body)
+    settled(ctx)
+    with pytest.raises(ConfigurationError, match=f"rejected when it came \\({code}\\)"):
+        replay_file(ctx, name)
+    assert replay_days(ctx, datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)) == []
+    assert states(ctx) == {f"{name}#1": "rejected"}
 
 
 def test_a_file_that_is_too_large_is_not_even_fetched(ctx, inbox, s3, monkeypatch):
@@ -355,8 +415,9 @@ def test_a_file_that_may_not_be_read_does_not_hold_up_the_others(ctx, inbox, mon
     monkeypatch.setattr(EsrFolder, "tail", refused)
     for name in (NAME, name_of(18, day=5)):
         inbox.put(name, body_of(name))
-    with pytest.raises(ConfigurationError, match=f"{NAME}/discover: SFTP: the user lacks a right"):
-        discover(ctx)
+    found = discover(ctx)
+    assert found.failed == ((NAME, "SFTP: the user lacks a right to it"),)
+    assert found.landed == (f"{name_of(18, day=5)}#1",)
     assert list(states(ctx)) == [f"{name_of(18, day=5)}#1"]
 
 
@@ -526,3 +587,35 @@ def test_a_landing_zone_that_does_not_answer_leaves_the_file_where_it_is(ctx, in
     monkeypatch.undo()
     assert (inbox.names(), states(ctx)) == ([NAME], {})
     assert discover(ctx).landed == (ID,)
+
+
+def test_a_landing_zone_that_fails_for_one_file_is_told_after_the_others_were_tried(ctx, inbox, monkeypatch):
+    put = LandingZone.put_file
+
+    def unwell(self, key, file):
+        if NAME in key:
+            raise TransientError("landing zone: unwell")
+        return put(self, key, file)
+
+    other = name_of(18, day=5)
+    for name in (NAME, other):
+        inbox.put(name, body_of(name))
+    monkeypatch.setattr(LandingZone, "put_file", unwell)
+    with pytest.raises(TransientError, match=f"{NAME}/discover: landing zone: unwell"):
+        discover(ctx)
+    assert states(ctx) == {f"{other}#1": "landed"}
+
+
+def test_a_server_that_fails_for_file_after_file_is_left_alone(ctx, inbox, monkeypatch):
+    asked = []
+
+    def unwell(_self, name, _amount):
+        asked.append(name)
+        raise TransientError("SFTP: unwell")
+
+    monkeypatch.setattr(EsrFolder, "tail", unwell)
+    for number in range(10, 20):
+        inbox.put(name_of(number), b"x")
+    with pytest.raises(TransientError, match="SFTP: unwell"):
+        discover(ctx)
+    assert len(asked) == MAX_IN_A_ROW

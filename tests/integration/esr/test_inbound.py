@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from include.errors import NotYetError
+from include.esr.errors import FileRejectedError
 from include.esr.files.replay import replay_file
-from include.esr.run import discover_subjects, open_context, pending_deaneries
+from include.esr.run import discover_subjects, open_context, pending_deaneries, run_stage
 from include.sandbox.esr.dirt import CONDEMNS, LINES, Dirt
 from include.sandbox.esr.files import MadeFile, rmc, rmf
 from include.sandbox.esr.words import DEANERIES
 from include.settings import get_settings
+from tests.conftest import s3_client
 from tests.integration.esr.inbound import DAY, WORLD, Exchange
 
 NEXT_DAY = DAY + timedelta(days=1)
@@ -187,7 +190,8 @@ def test_while_tcs_is_down_work_waits_where_it_is_and_goes_on_by_itself(esr: Exc
     put(esr, file)
     esr.tcs.misbehave({"call": "posts/filter", "kind": "status", "status": 503})
     report = esr.run()
-    assert report.done.get(f"{file.name}#1", {}).get("matched") is None
+    assert report.failed == {}
+    assert list(report.waiting) == [f"{file.name}#1"]
     assert esr.state(file.name) == "landed"
     assert esr.store["esr_position"].count_documents({}) == 0
     esr.tcs.behave()
@@ -289,3 +293,75 @@ def test_a_file_a_person_accepts_goes_through_although_it_is_unlike_the_others(e
     with open_context("test") as ctx:
         replay_file(ctx, small.name)
     assert esr.run().failed == {}, "what was accepted once stays accepted"
+
+
+def test_a_file_replayed_in_mid_run_is_not_passed_on_half_done(esr: Exchange):
+    file = rmf("KSS", DAY, 17, world=WORLD, posts=12)
+    put(esr, file)
+    [subject], _ = discover_subjects(run_id="test")
+    run_stage("read", subject, run_id="test")
+    with open_context("test") as ctx:
+        replay_file(ctx, file.name)
+    for stage in ("reconcile", "publish"):
+        with pytest.raises(NotYetError, match="done again"):
+            run_stage(stage, subject, run_id="test")
+    assert esr.state(file.name) == "landed"
+    assert esr.run().failed == {}
+    assert esr.state(file.name) == "published"
+
+
+def test_a_rejected_file_stays_red_when_its_task_is_run_again(esr: Exchange):
+    file = rmf("KSS", DAY, 17, world=WORLD, posts=12, dirt=(Dirt.WRONG_FOOTER,))
+    put(esr, file)
+    esr.run()
+    for _ in range(2):
+        with pytest.raises(FileRejectedError, match="footer"):
+            run_stage("read", f"{file.name}#1", run_id="test")
+
+
+def test_a_file_that_keeps_failing_does_not_hold_up_the_rest_of_its_deanery(esr: Exchange):
+    first = rmf("KSS", DAY, 17, world=WORLD, posts=60)
+    put(esr, first)
+    esr.run()
+    waiting = one(esr, "esr_position", unmatched=True)
+    second = rmc("KSS", NEXT_DAY, 18, world=WORLD, posts=60)
+    put(esr, second)
+    discover_subjects(run_id="test")
+    key = esr.entry(second.name)["key"]
+    s3_client(esr.settings).delete_object(Bucket=esr.settings.landing_bucket, Key=key)
+    esr.tcs.load_posts({"nationalPostNumber": waiting["number"], "status": "CURRENT"})
+    report = esr.run()
+    assert list(report.failed) == [f"{second.name}#1"]
+    assert one(esr, "esr_position", _id=waiting["_id"])["match"]["status"] == "MATCHED"
+
+
+def test_what_was_applied_once_is_not_judged_by_its_likeness_to_others_again(esr: Exchange):
+    files = [rmf("KSS", DAY + timedelta(days=at), 17 + at, world=WORLD, posts=60) for at in range(4)]
+    put(esr, *files)
+    assert esr.run().failed == {}
+    names = [file.name for file in files[:3]]
+    esr.store["esr_file"].update_many({"name": {"$in": names}}, {"$mul": {"tally.data_lines": 10}})
+    with open_context("test") as ctx:
+        replay_file(ctx, files[3].name)
+    assert esr.run().failed == {}
+    assert esr.state(files[3].name) == "published"
+
+
+def test_a_full_file_releases_the_bad_lines_of_the_files_before_it(esr: Exchange):
+    first = rmf("KSS", DAY, 17, world=WORLD, posts=12, dirt=(Dirt.BAD_ID,))
+    second = rmf("KSS", NEXT_DAY, 18, world=WORLD, posts=12, dirt=(Dirt.BAD_ID,))
+    put(esr, first, second)
+    assert esr.run().failed == {}
+    aside = list(esr.store["quarantine"].find({"stage": "split", "state": "open"}))
+    assert [each["external_id"].partition(":")[0] for each in aside] == [f"{second.name}#1"]
+
+
+def test_an_old_file_that_changes_next_to_nothing_is_marked(esr: Exchange):
+    newer = rmf("KSS", DAY + timedelta(days=1), 18, world=WORLD, posts=40)
+    older = rmf("KSS", DAY, 17, world=WORLD, posts=40)
+    put(esr, newer)
+    esr.run()
+    put(esr, older)
+    esr.run()
+    assert "mostly_older" in [alert["code"] for alert in esr.entry(older.name)["alerts"]]
+    assert not [alert for alert in esr.entry(newer.name)["alerts"] if alert["code"] == "mostly_older"]

@@ -25,8 +25,9 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("esr_killed")]
 # Small enough that every stage commits several times.
 SMALL = {"SPOTLIGHT_ESR_CHUNK_BYTES": "8192", "SPOTLIGHT_BATCH_SIZE": "60"}
 AT_ONCE_AGAIN = 6
-# Of each point, the first time, the last, and some in between; of commits, which come in every stage, more.
-PLACES = dict.fromkeys(POINTS, (0.0, 0.5, 1.0)) | {"committed": tuple(at / 9 for at in range(10))}
+# Of each side effect, the first time, the last, and one in between; of commits, every one (below).
+PLACES = (0.0, 0.5, 1.0)
+COMMITTED = "committed"
 
 
 def files() -> list[MadeFile]:
@@ -70,36 +71,37 @@ def to_the_end(nursery: Nursery, esr: Exchange) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def apart(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Use a store, bucket, topics and folder apart from the test's own for the block."""
+def apart(esr: Exchange, name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exchange]:
+    """Open an exchange with store, bucket, topics and folder of its own, and TCS as it was at the start."""
+    given = esr.settings
     names = {
-        "SPOTLIGHT_MONGO_DATABASE": f"{settings.mongo_database}_apart",
-        "SPOTLIGHT_LANDING_BUCKET": f"{settings.landing_bucket}-apart",
-        "SPOTLIGHT_EVENTS_PREFIX": "apart",
-        "SPOTLIGHT_ESR_INBOUND_FOLDER": f"{settings.esr_inbound_folder}-apart",
+        "SPOTLIGHT_MONGO_DATABASE": f"{given.mongo_database}_{name}",
+        "SPOTLIGHT_LANDING_BUCKET": f"{given.landing_bucket}-{name}",
+        "SPOTLIGHT_EVENTS_PREFIX": name,
+        "SPOTLIGHT_ESR_INBOUND_FOLDER": f"{given.esr_inbound_folder}-{name}",
     }
     with monkeypatch.context() as patched:
-        for name, value in names.items():
-            patched.setenv(name, value)
-        yield
-
-
-def uninterrupted(esr: Exchange, nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Return what a run nobody kills ends in."""
-    with apart(esr.settings, monkeypatch):
+        for variable, value in names.items():
+            patched.setenv(variable, value)
         settings = Settings()
         client = s3_client(settings)
         client.create_bucket(Bucket=settings.landing_bucket)
         ensure_topics(settings)
-        with exchange(settings, esr.tcs) as other:
+        esr.tcs.reset()
+        with exchange(settings, esr.tcs) as opened:
             for file in files():
-                other.sftp.put(file.name, file.body)
-            report = to_the_end(nursery, other)
-            state = other.final_state()
-            other.store.client.drop_database(settings.mongo_database)
+                opened.sftp.put(file.name, file.body)
+            yield opened
+            opened.store.client.drop_database(settings.mongo_database)
         empty_bucket(client, settings.landing_bucket)
         client.delete_bucket(Bucket=settings.landing_bucket)
-    esr.tcs.reset()
+
+
+def uninterrupted(esr: Exchange, nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return what a run nobody kills ends in, and how often it passed each point."""
+    with apart(esr, "whole", monkeypatch) as other:
+        report = to_the_end(nursery, other)
+        state = other.final_state()
     assert list(report["failed"]) == ["DE_LDN_RMF_20260304_00000009.DAT#1"]
     # Else the tests below would prove less than they say.
     assert set(report["passed"]) == set(POINTS)
@@ -109,10 +111,20 @@ def uninterrupted(esr: Exchange, nursery: Nursery, monkeypatch: pytest.MonkeyPat
     return {"passed": report["passed"], "state": state}
 
 
-@pytest.mark.parametrize(("point", "place"), [(name, at) for name, places in PLACES.items() for at in places])
+def killed_and_run_again(
+    point: str, number: int, other: Exchange, nursery: Nursery, expected: dict[str, Any]
+) -> None:
+    """Kill a run after a side effect, run again to the end, and compare all that is left anywhere."""
+    assert nursery.run(environment(), point, number) == {"signal": signal.SIGKILL}
+    to_the_end(nursery, other)
+    state = other.final_state()
+    for part, wanted in expected.items():
+        assert state[part] == wanted, f"{part} differs, killed at {point} {number}"
+
+
+@pytest.mark.parametrize("point", [point for point in POINTS if point != COMMITTED])
 def test_a_run_killed_after_a_side_effect_ends_the_same_when_run_again(
     point: str,
-    place: float,
     esr: Exchange,
     nursery: Nursery,
     known: dict[str, Any],
@@ -120,11 +132,22 @@ def test_a_run_killed_after_a_side_effect_ends_the_same_when_run_again(
 ):
     if not known:
         known.update(uninterrupted(esr, nursery, monkeypatch))
-    number = 1 + round(place * (known["passed"][point] - 1))
-    for file in files():
-        esr.sftp.put(file.name, file.body)
-    assert nursery.run(environment(), point, number) == {"signal": signal.SIGKILL}
-    to_the_end(nursery, esr)
-    state = esr.final_state()
-    for part, expected in known["state"].items():
-        assert state[part] == expected, f"{part} differs, killed at {point} {number}"
+    numbers = {1 + round(place * (known["passed"][point] - 1)) for place in PLACES}
+    for number in sorted(numbers):
+        with apart(esr, f"{point}{number}", monkeypatch) as other:
+            killed_and_run_again(point, number, other, nursery, known["state"])
+
+
+@pytest.mark.parametrize("first", [1, 2], ids=["odd", "even"])
+def test_a_run_killed_after_any_commit_ends_the_same_when_run_again(
+    first: int,
+    esr: Exchange,
+    nursery: Nursery,
+    known: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    if not known:
+        known.update(uninterrupted(esr, nursery, monkeypatch))
+    for number in range(first, known["passed"][COMMITTED] + 1, 2):
+        with apart(esr, f"commit{number}", monkeypatch) as other:
+            killed_and_run_again(COMMITTED, number, other, nursery, known["state"])

@@ -9,9 +9,9 @@ import pytest
 from include.errors import ConfigurationError, FatalError, NotYetError
 from include.esr.documents import FileState, file_id
 from include.esr.files import ledger
-from include.esr.files.entry import Entry, SavedMark, Seen, SplitMark, named
+from include.esr.files.entry import Entry, Remote, SavedMark, Seen, SplitMark, document_of, named
 from include.esr.files.receipts import MAX_ERRORS, prepare_receipt
-from include.esr.files.sequence import require_turn
+from include.esr.files.sequence import repeated_number, require_turn
 from include.esr.names import FileName
 from include.quality.gate import Reason
 from tests.integration.esr.inbox import NAME, name_of
@@ -127,8 +127,8 @@ def test_a_rejected_file_keeps_its_evidence_and_can_be_replayed(store):
     assert [alert.code for alert in again.alerts] == ["sequence_gap"]
 
 
-def test_a_file_of_which_nothing_was_landed_cannot_be_replayed(store):
-    add(store, entry(state=FileState.REJECTED, reason=WHY, key=None, sha256=None))
+def test_a_file_that_was_refused_when_it_came_cannot_be_replayed(store):
+    add(store, entry(state=FileState.REJECTED, reason=WHY, refused_on_arrival=True))
     with pytest.raises(ConfigurationError, match="nothing to replay"):
         commit(store, ledger.reset_for_replay, ID, NOON)
 
@@ -188,6 +188,49 @@ def test_a_missing_file_is_waited_for_then_marked(store):
     assert "15 to 16" in alert.message
 
 
+def test_a_file_at_work_far_before_it_is_waited_for(store):
+    days = [date(2025, 1, 1) + timedelta(days=number) for number in range(80)]
+    names = [f"DE_KSS_RMC_{day:%Y%m%d}_{number:08d}.DAT" for number, day in enumerate(days, start=1)]
+    files = [entry(name, state=FileState.PUBLISHED) for name in names[1:-1]]
+    add(store, entry(names[0], state=FileState.SAVED), *files)
+    last = entry(names[-1])
+    found = ledger.siblings(store, last)
+    assert [each.sequence for each in found] == [1, *range(80 - ledger.BEFORE - 1, 80)]
+    with pytest.raises(NotYetError, match=names[0]):
+        require_turn(store, last, now=NOON, wait_seconds=0)
+
+
+def test_a_number_that_came_long_ago_is_a_repeat_all_the_same(store):
+    add(store, entry("DE_KSS_RMC_20250101_00000017.DAT"))
+    add(store, *(entry(f"DE_KSS_RMC_2025{month:02d}05_0000{month:02d}99.DAT") for month in range(2, 13)))
+    [alert] = repeated_number(entry(), ledger.siblings(store, entry()), at=NOON)
+    assert "DE_KSS_RMC_20250101_00000017.DAT" in alert.message
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"misplaced": True},
+        {"deanery": "KSS", "order": {"$lt": "3"}, "state": {"$in": ["landed", "saved"]}},
+        {"deanery": "KSS", "sequence": 17},
+    ],
+)
+def test_a_look_does_not_read_the_whole_ledger(store, query):
+    store.prepare()
+    names = [
+        f"DE_KSS_RMC_2025{month:02d}{day:02d}_00{month:02d}00{day:02d}.DAT"
+        for month in (1, 2)
+        for day in range(1, 29)
+    ]
+    old = [entry(name, state=FileState.PUBLISHED, remote=Remote("done", name)) for name in names]
+    store["esr_file"].insert_many([document_of(each) for each in old])
+    add(store, entry())
+    explained = store.database.command(
+        "explain", {"find": "esr_file", "filter": query}, verbosity="executionStats"
+    )["executionStats"]
+    assert (explained["nReturned"], explained["totalDocsExamined"]) == (1, 1)
+
+
 def test_a_file_before_it_is_waited_for_however_long_it_takes(store):
     file = entry(name_of(17, day=4))
     add(store, entry(name_of(16, day=3)), file)
@@ -218,6 +261,36 @@ def test_a_receipt_tells_the_verdict_of_its_transaction(store, rejected, lines, 
     [receipt] = store["esr_receipt"].find()
     assert (receipt["outcome"], receipt["errors"], receipt["state"]) == (outcome, lines, "prepared")
     assert (receipt["_id"], receipt["deanery"], receipt["counts"]) == (ID, "KSS", {"good": 1})
+
+
+def send(store) -> None:
+    store["esr_receipt"].update_one({"_id": ID}, {"$set": {"state": "sent", "sent_as": "x"}})
+
+
+def test_a_receipt_that_was_sent_stays_so_when_a_replay_says_the_same(store):
+    add(store, entry())
+    for _ in range(2):
+        commit(store, prepare_receipt, entry(), lines=[LINE], counts={"good": 1}, at=NOON)
+        send(store)
+    commit(store, prepare_receipt, entry(), lines=[LINE], counts={"good": 1}, at=NOON + timedelta(1))
+    [receipt] = store["esr_receipt"].find()
+    assert (receipt["state"], receipt["sent_as"], receipt["prepared_at"]) == ("sent", "x", NOON)
+
+
+def test_another_verdict_is_to_be_sent_again(store):
+    add(store, entry())
+    commit(store, prepare_receipt, entry(), lines=[LINE], counts={"good": 1}, at=NOON)
+    send(store)
+    commit(store, prepare_receipt, entry(), lines=[], counts={"good": 2}, at=NOON + timedelta(1))
+    [receipt] = store["esr_receipt"].find()
+    assert (receipt["state"], receipt["outcome"], "sent_as" in receipt) == ("prepared", "success", False)
+
+
+def test_a_receipt_counts_lines_nobody_kept(store):
+    add(store, entry())
+    commit(store, prepare_receipt, entry(), lines=[LINE] * 3, counts={"quarantined": 12}, at=NOON)
+    [receipt] = store["esr_receipt"].find()
+    assert (len(receipt["errors"]), receipt["more"]) == (3, 9)
 
 
 def test_a_receipt_is_bounded_and_says_how_much_it_left_out(store):

@@ -44,7 +44,7 @@ def update_and_die(step):
     with Tcs(settings) as tcs:
         target = person_updates if step == "commit_results" else tcs
         whole = getattr(target, step)
-        setattr(target, step, lambda *args: (whole(*args), die()))
+        setattr(target, step, lambda *args, **named: (whole(*args, **named), die()))
         person_updates.update_people(ctx, "NTH", tcs)
 
 

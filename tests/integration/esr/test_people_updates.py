@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
 
+import pymongo
 import pytest
 
-from include.errors import IntegrationError, NotYetError, TransientError
+from include.connectors.retry import RetryPolicy
+from include.errors import ConfigurationError, IntegrationError, NotYetError, TransientError
+from include.esr.people import updates as person_updates
+from include.esr.people.claims import Claims
+from include.esr.people.plan import MAX_ATTEMPTS
 from include.esr.people.saving import plan_people
 from include.esr.people.updates import release_people, update_people
 from include.esr.tcs import Tcs
+from include.esr.tcs.session import PATIENCE
 from include.npo.context import utc_now
+from include.storage.mongo import IntegrationStore
 from tests.unit.esr.person_tables import source, tables_of
 
 GMC, POST = "7654321", "NTH/RTD01/080/STR/777"
@@ -44,10 +51,10 @@ class Exchange:
         store = self.ctx.store
         return store.commit_plan(of.owner, lambda: plan_people(store, of, tables, at=self.ctx.now()))
 
-    def update(self, deanery="NTH", **settings):
+    def update(self, deanery="NTH", *, patience=PATIENCE, **settings):
         """Update the deanery's people, counting TCS's calls from here."""
         self.sandbox.admin("DELETE", "calls")
-        with Tcs(self.ctx.settings.model_copy(update=settings)) as tcs:
+        with Tcs(self.ctx.settings.model_copy(update=settings), patience=patience) as tcs:
             counts = update_people(self.ctx, deanery, tcs)
         return {name: number for name, number in counts.items() if number}
 
@@ -414,11 +421,11 @@ def test_two_processes_update_each_person_once(exchange):
     exchange.file(*lines(), absence())
 
     class MeetsAnother(Tcs):
-        def create_absences(self, absences):
+        def create_absences(self, absences, *, until=None):
             with pytest.raises(NotYetError) as caught:
                 exchange.update()
             assert caught.value.retry_after > 0
-            return super().create_absences(absences)
+            return super().create_absences(absences, until=until)
 
     with MeetsAnother(exchange.ctx.settings) as tcs:
         update_people(exchange.ctx, "NTH", tcs)
@@ -448,22 +455,192 @@ def test_a_process_that_lost_its_claim_tells_tcs_nothing(exchange):
 def test_a_claim_is_kept_alive_while_tcs_is_slow(exchange):
     exchange.trainee()
     exchange.file(*lines(), absence())
-    short = exchange.ctx.settings.model_copy(update={"tcs_lease_seconds": 0.6})
+    times = {"tcs_lease_seconds": 0.6, "tcs_timeout": 0.5}
+    short = exchange.ctx.settings.model_copy(update=times)
     exchange.ctx = replace(exchange.ctx, settings=short)
-    exchange.sandbox.misbehave({"call": "POST /api/absence$", "kind": "delay", "seconds": 1.5})
 
     class MeetsAnother(Tcs):
-        def create_absences(self, absences):
-            with ThreadPoolExecutor(1) as other:
-                made = other.submit(super().create_absences, absences)
-                time.sleep(1)  # longer than a claim lasts
-                with pytest.raises(NotYetError):
-                    exchange.update()
-                return made.result()
+        def create_absences(self, absences, *, until=None):
+            made = super().create_absences(absences, until=until)
+            time.sleep(1)  # longer than a claim lasts
+            with pytest.raises(NotYetError):
+                exchange.update()
+            return made
 
     with MeetsAnother(short) as tcs:
         assert update_people(exchange.ctx, "NTH", tcs)["updated"] == 1
     assert len(exchange.told("absence")) == 1
+
+
+class Paused(Claims):
+    """Claims of a process that stands still: no heartbeat."""
+
+    def _beat(self):
+        pass
+
+
+def test_a_process_paused_for_longer_than_its_claim_creates_no_absence_twice(exchange, monkeypatch):
+    """It wakes up between the renewal and the call, when another has taken over and is done."""
+    exchange.trainee()
+    exchange.file(*lines(), absence())
+    times = {"tcs_lease_seconds": 1.0, "tcs_timeout": 0.5}
+    exchange.ctx = replace(exchange.ctx, settings=exchange.ctx.settings.model_copy(update=times))
+
+    class Pauses(Tcs):
+        def create_absences(self, absences, *, until=None):
+            time.sleep(1.2)
+            with monkeypatch.context() as normal:
+                normal.setattr(person_updates, "Claims", Claims)
+                assert exchange.update()["updated"] == 1
+            return super().create_absences(absences, until=until)
+
+    monkeypatch.setattr(person_updates, "Claims", Paused)
+    with contextlib.suppress(TransientError), Pauses(exchange.ctx.settings) as tcs:
+        update_people(exchange.ctx, "NTH", tcs)
+    assert len(exchange.told("absence")) == 1
+    assert exchange.document()["outcome"]["status"] == "updated"
+
+
+def test_who_lost_the_claim_while_patching_creates_no_absence(exchange):
+    exchange.trainee()
+    exchange.file(*lines(title="Dr"), absence())
+
+    class Sleeps(Tcs):
+        def patch_contacts(self, changes):
+            outcomes = super().patch_contacts(changes)
+            if not exchange.ahead:
+                exchange.ahead = HOUR  # so long that another took over and is done
+                exchange.update()
+            return outcomes
+
+    with Sleeps(exchange.ctx.settings) as tcs:
+        update_people(exchange.ctx, "NTH", tcs)
+    assert len(exchange.told("absence")) == 1
+
+
+def test_a_claim_must_outlast_a_call(exchange):
+    exchange.trainee()
+    exchange.file(*lines())
+    times = {"tcs_lease_seconds": 30.0, "tcs_timeout": 30.0}
+    exchange.ctx = replace(exchange.ctx, settings=exchange.ctx.settings.model_copy(update=times))
+    with pytest.raises(ConfigurationError, match="LEASE"):
+        exchange.update()
+    assert exchange.sandbox.calls() == {}
+
+
+QUICK = RetryPolicy(attempts=2, first_wait=0.01, longest_wait=0.02)
+
+
+@pytest.mark.parametrize("call", ["PATCH /api/contact-details/{id}$", "PATCH /api/personal-details/{id}$"])
+def test_a_person_tcs_keeps_failing_at_is_set_aside_and_everybody_else_goes_on(exchange, call):
+    ids = [exchange.trainee(f"700000{number}") for number in range(3)]
+    for number in range(3):
+        exchange.file(*lines(number, f"700000{number}", title="Dr", gender="Female"))
+    exchange.sandbox.misbehave({"call": call.format(id=ids[1]), "kind": "status", "status": 500})
+    assert exchange.update(patience=QUICK) == {"people": 3, "tcs_updates": 5, "updated": 2, "unsettled": 1}
+    for attempt in range(2, MAX_ATTEMPTS):
+        assert exchange.update(patience=QUICK) == {}  # not before a call can no longer be under way
+        exchange.ahead += HOUR
+        assert exchange.update(patience=QUICK)["unsettled"] == 1
+        assert exchange.document(1)["attempts"] == attempt
+    exchange.ahead += HOUR
+    assert exchange.update(patience=QUICK)["refused"] == 1
+    document = exchange.document(1)
+    assert (document["pending"], document["refused"], document["attempts"]) == (False, True, 0)
+    (entry,) = exchange.ctx.store["quarantine"].find()
+    assert (entry["external_id"], entry["reasons"][0]["code"]) == ("1", "tcs_keeps_failing")
+    assert "Ito" not in str(entry)
+    exchange.ahead += HOUR
+    assert exchange.update(patience=QUICK) == {}
+
+
+def test_a_person_set_aside_for_failures_is_read_anew_when_released(exchange):
+    """What TCS took while it failed is not known: it is compared, not assumed."""
+    tcs_id = exchange.trainee(contactDetails={"legalSurname": "Ito"})
+    exchange.file(*lines(title="Mr"))
+    exchange.update()
+    exchange.file(*lines(title="Dr"))
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        kind = "status_after" if attempt == MAX_ATTEMPTS else "status"
+        exchange.sandbox.misbehave({"call": "PATCH /api/contact", "kind": kind, "status": 500})
+        exchange.update(patience=QUICK)
+        exchange.ahead += HOUR
+        exchange.sandbox.behave()
+    assert release_people(exchange.ctx, "NTH") == 1
+    assert exchange.update() == {"people": 1, "up_to_date": 1}
+    assert exchange.sandbox.get(f"people/{tcs_id}")["contactDetails"]["title"] == "Dr"
+
+
+def test_new_content_starts_counting_failures_anew(exchange):
+    exchange.trainee("7000001")
+    tcs_id = exchange.trainee("7000002")
+    exchange.file(*lines(1, "7000001"), *lines(2, "7000002"))
+    exchange.sandbox.misbehave({"call": f"PATCH .*/{tcs_id}$", "kind": "status", "status": 500})
+    exchange.update(patience=QUICK)
+    assert exchange.document(2)["attempts"] == 1
+    exchange.file(*lines(2, "7000002", title="Dr"))
+    assert exchange.document(2)["attempts"] == 0
+
+
+def test_a_released_person_shows_that_it_waits(exchange):
+    exchange.trainee()
+    exchange.file(*lines())
+    exchange.sandbox.misbehave({"call": "PATCH", "kind": "status", "status": 400})
+    exchange.update()
+    assert release_people(exchange.ctx, "NTH") == 1
+    assert exchange.document()["outcome"]["status"] == "waiting"
+    assert release_people(exchange.ctx, "NTH") == 0
+
+
+def test_releasing_the_refused_looks_at_no_other_person(exchange):
+    exchange.people.insert_many(
+        {"deanery": "NTH", "refused": number == 7, "pending": False, "outcome": {"status": "refused"}}
+        for number in range(200)
+    )
+    asked = []
+
+    class Listener(pymongo.monitoring.CommandListener):
+        def started(self, event):
+            if event.command.get("aggregate") == "esr_person":
+                asked.append(event.command["pipeline"][0]["$match"])
+
+        def succeeded(self, event):
+            pass
+
+        def failed(self, event):
+            pass
+
+    uri = exchange.ctx.settings.mongo_uri.get_secret_value()
+    listening = IntegrationStore(exchange.ctx.settings)
+    listening.__dict__["client"] = pymongo.MongoClient(uri, tz_aware=True, event_listeners=[Listener()])
+    exchange.ctx.store.prepare()
+    assert release_people(replace(exchange.ctx, store=listening), "NTH") == 1
+    listening.close()
+    found = exchange.ctx.store.database.command(
+        "explain", {"find": "esr_person", "filter": asked[0]}, verbosity="executionStats"
+    )
+    assert found["executionStats"]["totalDocsExamined"] <= 1
+
+
+def test_an_absence_esr_withdrew_that_tcs_still_has_is_noted_once(exchange):
+    exchange.trainee(contactDetails={"legalSurname": "Ito"})
+    told: list[str] = []
+    exchange.ctx = replace(exchange.ctx, progress=told.append)
+    exchange.file(*lines(), absence(7), absence(8))
+    exchange.update()
+    exchange.file(absence(7, indicator="D"), absence(9, indicator="D"))  # TCS never had 9
+    told.clear()
+    assert exchange.update() == {"people": 1, "up_to_date": 1, "absences_withdrawn": 1}
+    assert exchange.document()["absences_withdrawn"] == ["7"]
+    assert [line for line in told if "withdrew 1 absences" in line]
+    exchange.file(*lines(title="Dr"))
+    told.clear()
+    assert "absences_withdrawn" not in exchange.update()
+    assert exchange.document()["absences_withdrawn"] == ["7"]
+    assert not [line for line in told if "withdrew" in line]
+    exchange.file(absence(7))
+    exchange.update()
+    assert exchange.document()["absences_withdrawn"] == []
 
 
 def test_a_task_that_is_stopped_in_mid_call_keeps_its_claims(exchange):
@@ -472,7 +649,7 @@ def test_a_task_that_is_stopped_in_mid_call_keeps_its_claims(exchange):
     exchange.file(*lines(), absence())
 
     class Stopped(Tcs):
-        def create_absences(self, _absences):
+        def create_absences(self, *_args, **_named):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), Stopped(exchange.ctx.settings) as tcs:

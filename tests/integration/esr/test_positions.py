@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 import pymongo
@@ -178,6 +179,84 @@ def test_a_position_two_deaneries_tell_of_at_once_is_planned_anew(store, before)
     store.commit_plan(ours.owner, lambda: plan_positions(store, ours, tables, at=NOW))
     assert position(store)["pos"]["ods_code"] == "theirs"
     assert (position(store)["deanery"], position(store, 8)["deanery"]) == ("LDN", "KSS")
+
+
+def test_a_new_last_update_date_alone_is_no_change_but_is_kept(store):
+    save(store, source(17), pos=[line()], por=[line()])
+    settle(store)
+    later = date(2026, 3, 2)
+    counts = save(store, source(18), pos=[line(last_update_date=later)], por=[line()])
+    assert (counts["positions_changed"], counts["positions_unchanged"]) == (0, 1)
+    kept = position(store)
+    assert (kept["revision"], "pending" in kept) == (1, False)
+    assert kept["pos"]["last_update_date"] == later.isoformat()
+    assert kept["pos"]["order"] == kept["por"]["order"] == kept["order"] == source(18).order
+
+
+def test_the_counters_of_two_deaneries_are_not_compared_but_their_days_are(store):
+    save(store, source(900, deanery="NTH", day=4), pos=[line(ods_code="NTH")])
+    assert save(store, source(17, day=5), pos=[line(ods_code="KSS")])["positions_changed"] == 1
+    assert save(store, source(901, deanery="NTH", day=4), pos=[line(ods_code="NTH")])["positions_older"] == 1
+    assert (position(store)["pos"]["ods_code"], position(store)["deanery"]) == ("KSS", "KSS")
+
+
+def test_of_two_deaneries_on_one_day_the_later_update_counts(store):
+    save(store, source(900, deanery="NTH", day=4), pos=[line(ods_code="NTH")])
+    later = [line(ods_code="KSS", last_update_date=date(2026, 3, 2))]
+    save(store, source(17, day=4), pos=later)
+    assert position(store)["deanery"] == "KSS"
+    assert save(store, source(901, deanery="NTH", day=4), pos=[line()])["positions_older"] == 1
+
+
+@pytest.mark.parametrize("said", [{}, {"last_update_date": None}])
+def test_two_deaneries_whose_full_files_name_one_position_do_not_pass_it_to_and_fro(store, said):
+    for day in (4, 5):
+        for sequence, deanery in ((17, "KSS"), (900, "NTH")):
+            save(store, source(sequence + day, deanery=deanery, day=day), pos=[line(**said)])
+            settle(store)
+    kept = position(store)
+    assert (kept["deanery"], kept["revision"], kept["pos"]["order"][:8]) == ("KSS", 1, "20260305")
+
+
+@pytest.mark.parametrize("part", ["pos", "por"])
+def test_a_d_of_a_deanery_that_does_not_hold_the_position_is_ignored(store, part):
+    save(store, source(900, deanery="NTH", day=4), pos=[line()])
+    save(store, source(17, day=5), pos=[line()])
+    gone = [line(indicator="D", last_update_date=date(2026, 3, 5))]
+    assert save(store, source(902, deanery="NTH", day=6), **{part: gone})["positions_older"] == 1
+    assert not position(store)["deleted"]
+    save(store, source(18, day=6), pos=[line(indicator="D")])
+    assert position(store)["deleted"]
+
+
+@pytest.mark.parametrize("leaves_first", [True, False])
+def test_a_position_that_moves_to_another_deanery_on_one_day_stays(store, leaves_first):
+    save(store, source(900, deanery="NTH", day=4), pos=[line()], por=[line()])
+    leaves = source(901, deanery="NTH", day=5), line(indicator="D", last_update_date=date(2026, 3, 5))
+    comes = source(17, day=5), line()
+    for file, said in (leaves, comes) if leaves_first else (comes, leaves):
+        save(store, file, pos=[said], por=[said])
+    assert (position(store)["deleted"], position(store)["deanery"]) == (False, "KSS")
+
+
+def test_parts_of_two_deaneries_each_age_by_their_own_files(store):
+    save(store, source(17, day=5), pos=[line()])
+    save(store, source(900, deanery="NTH", day=4), por=[line()])
+    settle(store)
+    assert save(store, source(901, deanery="NTH", day=4), por=[line()])["positions_unchanged"] == 1
+    assert save(store, source(18, day=6), pos=[line()])["positions_unchanged"] == 1
+    kept = position(store)
+    assert (kept["deanery"], kept["order"]) == ("KSS", source(18, day=6).order)
+    assert kept["por"]["order"] == source(901, deanery="NTH", day=4).order
+
+
+def test_a_part_another_deanery_takes_over_unchanged_is_its_own_from_then_on(store):
+    save(store, source(17, day=5), pos=[line()])
+    save(store, source(900, deanery="NTH", day=4), por=[line()])
+    settle(store)
+    assert save(store, source(18, day=5), por=[line()])["positions_unchanged"] == 1
+    assert position(store)["por"]["deanery"] == "KSS"
+    assert save(store, source(901, deanery="NTH", day=5), por=[line()])["positions_older"] == 1
 
 
 def test_a_slice_is_one_read_and_one_write_of_each_kind(store):

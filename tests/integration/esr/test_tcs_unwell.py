@@ -121,6 +121,64 @@ def test_a_404_page_of_a_proxy_is_not_an_absence_that_is_not_there(
         connect(tcs_url=f"{settings.tcs_url}/portal").posts(NUMBERS)
 
 
+NOT_TCS: dict[str, dict[str, Any]] = {
+    "a page": {"body": "<!DOCTYPE html><h1>404</h1>", "headers": {"Content-Type": "text/html"}},
+    "nothing": {"body": ""},
+    "a gateway": {"body": {"message": "no Route matched with those values"}},
+    "a gateway with a status": {"body": {"status": 404, "message": "no Route matched"}},
+    "a problem of another status": {"body": {"title": "Bad Gateway", "status": 502}},
+    "a list": {"body": [404]},
+}
+
+
+@pytest.mark.parametrize("foreign", NOT_TCS)
+@pytest.mark.parametrize(
+    ("what", "lookup"),
+    [
+        ("absence", lambda tcs: tcs.absences(["1"])),
+        ("people", lambda tcs: tcs.people([FIRST_PERSON])),
+        ("placements", lambda tcs: tcs.placements_of_people([FIRST_PERSON])),
+        ("posts", lambda tcs: tcs.post_events([FIRST_POST])),
+    ],
+)
+def test_a_404_that_is_not_the_word_of_tcs_is_never_not_there(
+    connect: Callable[..., Tcs],
+    tcs_sandbox: TcsSandbox,
+    what: str,
+    lookup: Callable[[Tcs], object],
+    foreign: str,
+) -> None:
+    tcs_sandbox.misbehave({"call": what, "kind": "status", "status": 404, **NOT_TCS[foreign]})
+    with pytest.raises(UnreadableAnswerError, match="not from TCS itself"):
+        lookup(connect())
+    assert tcs_sandbox.told() == []
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        {"type": "about:blank", "title": "Not Found", "status": 404},
+        {"timestamp": "2026-03-04T10:00:00Z", "status": 404, "error": "Not Found", "path": "/api/absence/1"},
+    ],
+)
+def test_a_404_in_a_form_of_spring_is_the_word_of_tcs(
+    connect: Callable[..., Tcs], tcs_sandbox: TcsSandbox, problem: dict[str, Any]
+) -> None:
+    tcs_sandbox.misbehave({"call": "absence", "kind": "status", "status": 404, "body": problem})
+    assert connect().absences(["1"]) == {"1": None}
+
+
+@pytest.mark.parametrize("foreign", NOT_TCS)
+def test_a_404_that_is_not_the_word_of_tcs_refuses_nothing(
+    connect: Callable[..., Tcs], tcs_sandbox: TcsSandbox, foreign: str
+) -> None:
+    fault = {"kind": "status", "status": 404, **NOT_TCS[foreign]}
+    tcs_sandbox.misbehave({"call": "PATCH", **fault}, {"call": "esr-changed", **fault})
+    assert connect().tell_posts_changed([told()])[0].verdict is Verdict.UNKNOWN
+    with pytest.raises(UnreadableAnswerError):
+        connect().patch_contacts({FIRST_PERSON: {"title": "Dr"}})
+
+
 def test_somebody_elses_absence_is_an_error(connect: Callable[..., Tcs], tcs_sandbox: TcsSandbox) -> None:
     tcs_sandbox.misbehave({"call": "absence", "kind": "body", "body": {"id": 1, "absenceAttendanceId": "2"}})
     with pytest.raises(UnreadableAnswerError, match="another absence"):
@@ -277,12 +335,123 @@ def test_when_nothing_was_sent_at_all_it_is_raised(connect: Callable[..., Tcs]) 
         connect(tcs_url="http://127.0.0.1:9").tell_posts_changed([told()])
 
 
+def test_when_the_last_try_opens_the_breaker_it_is_a_matter_of_later(connect: Callable[..., Tcs]) -> None:
+    tcs = connect(tcs_url="http://127.0.0.1:9", tcs_breaker_failures=QUICK.attempts)
+    with pytest.raises(NotYetError, match="cannot be reached") as raised:
+        tcs.tell_posts_changed([told()])
+    assert raised.value.retry_after > 0
+
+
+ABSENCE = {"personId": FIRST_PERSON + 1, "absenceAttendanceId": "45", "startDate": "2026-01-01"}
+SENT_ONCE: dict[str, Callable[[Tcs, float], object]] = {
+    "esr-changed": lambda tcs, until: tcs.tell_posts_changed([told()], until=until),
+    "absence": lambda tcs, until: tcs.create_absences([ABSENCE], until=until),
+}
+
+
+@pytest.mark.parametrize("what", SENT_ONCE)
 def test_nothing_is_sent_after_the_caller_has_lost_the_right_to(
-    connect: Callable[..., Tcs], tcs_sandbox: TcsSandbox
+    connect: Callable[..., Tcs], tcs_sandbox: TcsSandbox, what: str
 ) -> None:
     with pytest.raises(TransientError, match="no time left"):
-        connect().tell_posts_changed([told()], until=time.monotonic() - 1)
-    assert tcs_sandbox.post_events() == {}
+        SENT_ONCE[what](connect(), time.monotonic() - 1)
+    assert tcs_sandbox.told() == []
+
+
+def test_an_absence_that_is_tried_again_too_late_is_not_sent_beside_those_that_were(
+    connect: Callable[..., Tcs], tcs_sandbox: TcsSandbox
+) -> None:
+    tcs_sandbox.misbehave(
+        {
+            "call": "POST /api/absence",
+            "kind": "status",
+            "status": 429,
+            "after": 1,
+            "times": 1,
+            "headers": {"Retry-After": "1"},
+        }
+    )
+    outcomes = connect(tcs_concurrency=1).create_absences([ABSENCE] * 2, until=time.monotonic() + 0.5)
+    assert [(outcome.verdict, outcome.sent) for outcome in outcomes] == [
+        (Verdict.APPLIED, True),
+        (Verdict.UNKNOWN, False),
+    ]
+    assert len(tcs_sandbox.told("absence")) == 1
+
+
+PATCHES: dict[str, Callable[[Tcs, int], dict[int, Any]]] = {
+    "contact-details": lambda tcs, many: tcs.patch_contacts(
+        {person: {"title": "Dr"} for person in PEOPLE[:many]}
+    ),
+    "personal-details": lambda tcs, many: tcs.patch_personal(
+        {person: {"gender": "Female"} for person in PEOPLE[:many]}
+    ),
+}
+
+
+@pytest.mark.parametrize("many", [1, 40])
+@pytest.mark.parametrize("what", PATCHES)
+def test_a_record_tcs_keeps_failing_on_is_unknown_and_the_others_are_applied(
+    connect: Callable[..., Tcs], tcs_sandbox: TcsSandbox, what: str, many: int
+) -> None:
+    tcs_sandbox.misbehave({"call": f"PATCH /api/{what}/{FIRST_PERSON}$", "kind": "status", "status": 500})
+    tcs = connect(tcs_breaker_failures=QUICK.attempts)
+    for _ in range(2):
+        outcomes = PATCHES[what](tcs, many)
+        assert outcomes.pop(FIRST_PERSON).verdict is Verdict.UNKNOWN
+        assert all(outcome.applied for outcome in outcomes.values())
+    assert tcs.calls[f"PATCH {what}"] == 2 * (many - 1 + QUICK.attempts), "it is tried, but not for ever"
+    assert tcs.people([FIRST_PERSON]), "the breaker is closed"
+
+
+def test_an_absence_tcs_keeps_failing_on_is_unknown(
+    connect: Callable[..., Tcs], tcs_sandbox: TcsSandbox
+) -> None:
+    tcs = connect()
+    tcs.create_absences([ABSENCE])
+    absence = tcs.absences(["45"])["45"]
+    assert absence is not None
+    tcs_sandbox.misbehave({"call": "PATCH /api/absence", "kind": "status_after", "status": 500})
+    assert tcs.patch_absences({absence.id: {"durationInDays": 2}})[absence.id].verdict is Verdict.UNKNOWN
+
+
+def test_a_record_whose_change_is_never_answered_is_unknown_beside_others(
+    connect: Callable[..., Tcs], tcs_sandbox: TcsSandbox
+) -> None:
+    tcs_sandbox.misbehave({"call": f"PATCH .*/{FIRST_PERSON}$", "kind": "delay", "seconds": 2})
+    outcomes = PATCHES["contact-details"](connect(tcs_timeout=0.2, tcs_breaker_failures=3), 10)
+    assert [person for person, outcome in outcomes.items() if not outcome.applied] == [FIRST_PERSON]
+    assert outcomes[FIRST_PERSON].verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("fault", [{"kind": "drop"}, {"kind": "delay", "seconds": 2}], ids=str)
+def test_changes_none_of_which_is_answered_are_raised(
+    connect: Callable[..., Tcs], tcs_sandbox: TcsSandbox, fault: dict[str, Any]
+) -> None:
+    tcs_sandbox.misbehave({"call": "PATCH", **fault})
+    with pytest.raises(TransientError):
+        PATCHES["contact-details"](connect(tcs_timeout=0.2), 3)
+
+
+def test_changes_all_of_which_tcs_fails_on_open_the_breaker(
+    connect: Callable[..., Tcs], tcs_sandbox: TcsSandbox
+) -> None:
+    tcs_sandbox.misbehave({"call": "PATCH", "kind": "status", "status": 503})
+    with pytest.raises(NotYetError):
+        PATCHES["contact-details"](connect(), 100)
+
+
+def test_who_is_asked_to_wait_longer_than_a_task_does_not_go_on_with_the_others(
+    connect: Callable[..., Tcs], tcs_sandbox: TcsSandbox
+) -> None:
+    tcs_sandbox.misbehave({"call": "PATCH", "kind": "status", "headers": {"Retry-After": "600"}})
+    with pytest.raises(RateLimitedError):
+        PATCHES["contact-details"](connect(), 1)
+
+
+def test_changes_cannot_reach_a_tcs_that_is_not_there(connect: Callable[..., Tcs]) -> None:
+    with pytest.raises(TransientError, match="cannot be reached"):
+        PATCHES["contact-details"](connect(tcs_url="http://127.0.0.1:9"), 1)
 
 
 def test_a_task_that_is_interrupted_closes_at_once(

@@ -237,7 +237,9 @@ def test_the_command_run_runs_the_stages_and_tail_shows_the_events(codebridge):
         (["npo__x", "--from", "2026-01-02", "--to", "2026-01-01"], "must be later"),
     ],
 )
-def test_the_command_run_refuses_what_it_cannot_run(arguments, told):
+def test_the_command_run_refuses_what_it_cannot_run(arguments, told, monkeypatch):
+    # With nothing set the command would take the environment of a local stack and leave it to later tests.
+    monkeypatch.setenv("SPOTLIGHT_MONGO_URI", "mongodb://127.0.0.1:9")
     answer = CliRunner().invoke(app, ["run", *arguments])
     assert answer.exit_code != 0
     assert told in " ".join(answer.output.split())

@@ -16,6 +16,7 @@ TYPES = {
     "position_id": pa.int64(),
     "absence_id": pa.int64(),
     "dob": pa.date32(),
+    "last_update_date": pa.date32(),
     "absence_start": pa.date32(),
     "absence_end": pa.date32(),
     "absence_duration": pa.float64(),
@@ -34,7 +35,7 @@ def tables_of(*lines):
         by_code.setdefault(code, []).append({"indicator": "C"} | values | {"line": number})
     tables = {}
     for code, rows in by_code.items():
-        names = ("line", "person_id", "indicator", *COLUMNS[code])
+        names = ("line", "person_id", "last_update_date", "indicator", *COLUMNS[code])
         tables[code] = pa.table(
             {
                 name: pa.array([row.get(name) for row in rows], type=TYPES.get(name, pa.string()))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from include.esr.alerts import tell
+from include.esr.alerts import tell, tell_failed
 from include.esr.documents import FileState
 from include.esr.files.entry import Alert, Entry
 from include.quality.gate import Reason
@@ -44,3 +44,14 @@ def test_what_was_told_by_an_earlier_stage_is_not_told_again():
 
 def test_a_file_in_order_says_nothing():
     assert told(replace(ENTRY, state=FileState.SPLIT, reason=None, alerts=()), BEFORE) == []
+
+
+def test_a_file_that_cannot_be_taken_is_told_by_its_name():
+    with structlog.testing.capture_logs() as logs:
+        tell_failed([("DE_KSS\n\x1b[31m.DAT", "the server refuses to let us read it")])
+    [log] = logs
+    assert (log["log_level"], log["event"], log["file"]) == (
+        "error",
+        "esr_file_failed",
+        r"DE_KSS\n\x1b[31m.DAT",
+    )

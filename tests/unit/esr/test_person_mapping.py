@@ -119,7 +119,7 @@ def test_what_esr_deleted_is_not_mapped():
             "ABS": {"7": entry(gone=True, absence_id=7)},
         }
     )
-    assert composite == Composite(contact={"legalSurname": "Ito"})
+    assert composite == Composite(contact={"legalSurname": "Ito"}, withdrawn=frozenset({"7"}))
 
 
 def test_of_a_deleted_person_nothing_is_told():

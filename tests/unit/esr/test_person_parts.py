@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from include.esr import records
 from include.esr.people.mapping import composite_of
 from include.esr.people.parts import MAX_ENTRIES, Parts
 from include.esr.people.saving import lines_of_people, touched_ids
@@ -156,10 +158,121 @@ def test_no_file_makes_a_person_too_large_for_the_store():
     assert len(parts.absences) == MAX_ENTRIES
 
 
-def test_two_deaneries_with_the_same_sequence_are_told_apart():
+def test_of_two_deaneries_on_one_day_who_holds_the_value_keeps_it():
     one, other = tables_of(per(last_name="One")), tables_of(per(last_name="Other"))
-    files = [(source(1, "KSS"), one), (source(1, "NTH"), other)]
-    assert after(*files) == after(*reversed(files))
+    kept = after((source(17, "KSS"), one), (source(900, "NTH"), other))
+    assert composite_of(kept[1]).contact == {"legalSurname": "One"}
+
+
+@pytest.mark.parametrize(("deanery", "wins"), [("KSS", "Late"), ("NTH", "Early")])
+def test_of_two_deaneries_the_later_day_counts_whatever_the_counters(deanery, wins):
+    early, late = tables_of(per(last_name="Early")), tables_of(per(last_name="Late"))
+    kept = after(
+        (source(900, "NTH", day="20260305" if deanery == "NTH" else "20260303"), early),
+        (source(17, "KSS", day="20260304"), late),
+    )
+    assert composite_of(kept[1]).contact == {"legalSurname": wins}
+
+
+def test_of_two_deaneries_on_one_day_the_later_update_counts():
+    one = tables_of(per(last_name="One", last_update_date=date(2026, 3, 1)))
+    other = tables_of(per(last_name="Other", last_update_date=date(2026, 3, 2)))
+    for files in ([("KSS", one), ("NTH", other)], [("NTH", other), ("KSS", one)]):
+        kept = after(*((source(1, deanery), said) for deanery, said in files))
+        assert composite_of(kept[1]).contact == {"legalSurname": "Other"}
+
+
+@pytest.mark.parametrize(
+    ("code", "values"),
+    [
+        ("PER", {"last_name": "Ito"}),
+        ("ADD", {"primary_flag": "Y", "town": "Leeds"}),
+        ("PBD", {"body": "GMC", "reg_number": "7000001"}),
+        ("ASG", {"assignment_id": 4, "deanery_number": "KSS/1"}),
+        ("ABS", {"absence_id": 7, "absence_duration": 2.0}),
+    ],
+)
+@pytest.mark.parametrize("leaves_first", [True, False])
+def test_a_d_of_a_deanery_that_does_not_hold_the_part_takes_nothing_away(code, values, leaves_first):
+    said = {"person_id": 1, "last_update_date": date(2026, 3, 1)} | values
+    gone = said | {"indicator": "D", "last_update_date": date(2026, 3, 5)}
+    held = source(900, "NTH", day="20260304"), tables_of((code, said))
+    moves = [
+        (source(901, "NTH", day="20260305"), tables_of((code, gone))),
+        (source(17, "KSS", day="20260305"), tables_of((code, said))),
+    ]
+    kept = after(held, *(moves if leaves_first else reversed(moves)))
+    later = after(held, *moves, (source(902, "NTH", day="20260306"), tables_of((code, gone))))
+    for parts in (kept, later):
+        composite = composite_of({"PER": {"gone": False, "values": {}}} | parts[1])
+        assert composite != composite_of({})
+
+
+def test_who_holds_a_person_deletes_what_another_deanery_said_until_then():
+    kept = after(
+        (source(900, "NTH", day="20260303"), tables_of(per(last_name="Ito", title="Dr"))),
+        (source(17, "KSS", day="20260304"), tables_of(per(last_name="Ito"))),
+        (source(18, "KSS", day="20260305"), tables_of(per(indicator="D"))),
+        (source(19, "KSS", day="20260306"), tables_of(per(last_name="Ito"))),
+    )
+    assert composite_of(kept[1]).contact == {"legalSurname": "Ito"}
+
+
+def in_slices(tables, size):
+    """Return a file's tables as they are saved: in runs of so many lines."""
+    return [run for _, run in records.slices(tables, size)]
+
+
+def people(name, lines):
+    """Return the PER and ABS lines of a person each; the others were set aside."""
+    whole = [
+        line
+        for number in range(10)
+        for line in (
+            ("PER", {"person_id": number, "last_name": name, "title": name}),
+            ("ABS", {"person_id": number, "absence_id": 100 + number, "absence_duration": float(len(name))}),
+        )
+    ]
+    return {
+        code: table.filter(pc.is_in(table["line"], pa.array(list(lines), pa.int64())))
+        for code, table in tables_of(*whole).items()
+    }
+
+
+@pytest.mark.parametrize(("first", "second"), [(20, 7), (7, 20), (5, 5), (1, 20)])
+@pytest.mark.parametrize("good", [range(2, 22), range(2, 22, 3)])
+def test_a_replay_in_other_slices_with_a_corrected_layout_ends_as_a_fresh_reading(first, second, good):
+    """The reading that went wrong set other lines aside and read wrong values from the others."""
+    kept: dict[int, dict[str, Any]] = {}
+    for piece in in_slices(people("WRONG", good), first):
+        follow(kept, source(1), piece)
+    right = people("Right!", range(2, 22))
+    for piece in in_slices(right, second):
+        follow(kept, source(1), piece)
+    assert kept == after((source(1), right))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        (per(last_name="Ito", title="no title"), per(last_name="Ito")),
+        (per(indicator="D"), per(last_name="Ito")),
+        (per(last_name="Ito"), per(indicator="D")),
+        (per(last_update_date=date(2026, 3, 1)), per(last_update_date=date(2026, 1, 3))),
+        (
+            ("ADD", {"person_id": 1, "primary_flag": "Y", "town": "Leeds"}),
+            ("ADD", {"person_id": 1, "primary_flag": "N", "town": "Leeds"}),
+        ),
+        (("ABS", {"person_id": 1, "absence_id": 7}), ("ABS", {"person_id": 1, "absence_id": 8})),
+        (
+            ("PBD", {"person_id": 1, "body": "GMC", "reg_number": "7"}),
+            ("PBD", {"person_id": 1, "body": "GDC", "reg_number": "7"}),
+        ),
+    ],
+)
+def test_a_line_read_again_takes_back_what_it_said_wrongly(wrong, right):
+    kept = after((source(1), tables_of(wrong)), (source(1), tables_of(right)))
+    assert kept == after((source(1), tables_of(right)))
 
 
 def test_the_people_of_all_record_types_are_touched():

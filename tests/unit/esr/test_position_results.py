@@ -164,10 +164,16 @@ def test_facts_are_of_the_newer_part_first_and_of_the_other_where_it_says_nothin
         "revision": 1,
         "hash": "h",
         "file_id": "f#1",
-        "pos": {"order": "2", "position_number": "new"},
-        "por": {"order": "1", "position_number": "old", "ods_code": "RXC"},
+        "pos": {"order": "20260304-2", "deanery": "KSS", "position_number": "new"},
+        "por": {"order": "20260304-1", "deanery": "KSS", "position_number": "old", "ods_code": "RXC"},
     }
     assert StoredPosition.of(doc).facts == {"position_number": "new", "ods_code": "RXC"}
+    # The counter of another deanery says nothing: on the same day the holder's part is the newer one.
+    lead = {"position_number": "old", "ods_code": "RXC", "deanery": "NTH"}
+    doc["por"] = lead | {"order": "20260304-9"}
+    assert StoredPosition.of(doc).facts["position_number"] == "new"
+    doc["por"] = lead | {"order": "20260305-1"}
+    assert StoredPosition.of(doc).facts["position_number"] == "old"
 
 
 class OnePosition(RuleBasedStateMachine):

@@ -74,10 +74,15 @@ def test_a_blank_line_does_not_condemn_the_file():
     check(f"{HEADER}\n{REAL}\n\nFTR,1\n")
 
 
+@pytest.mark.parametrize("tail", ["\n", "\r\n\r\n", "\x1a", "\n\x1a", "\x1a\x1a\r\n", "  \n"])
+def test_blank_lines_and_a_dos_end_of_file_after_the_footer_do_not_condemn_the_file(tail):
+    check(framed(REAL) + tail)
+
+
 @pytest.mark.parametrize(
     "head",
     [
-        gzip.compress(b"HDR"),
+        gzip.compress(b"HDR", mtime=0),
         b"PK\x03\x04....",
         b"\xff\xfeH\0D\0R\0",
         b"H\0D\0R\0,\0",
@@ -107,7 +112,10 @@ def test_text_is_left_to_the_reader(head):
         (b"FTR,12\n", False),  # perhaps the end of another line
         (b"...\nFTR,\n", False),
         (b"...\nFTR,x\n", False),
-        (b"...\nFTR,12\n\n", False),
+        (b"...\nFTR,12\n\n", True),
+        (b"...\nFTR,12\r\n\r\n\x1a", True),
+        (b"...\nFTR,12\x1a", True),
+        (b"...\nFTR,12 ", False),
         (b"...\nFTR,12\nPOS,1\n", False),
         (b"", False),
     ],

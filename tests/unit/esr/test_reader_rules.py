@@ -40,7 +40,7 @@ def test_values_come_in_their_type_and_empty_ones_are_null():
             "absence_start": date(2026, 3, 2),
             "absence_end": date(2026, 3, 3),
             "absence_duration": 1.5,
-            "absence_id": 88,
+            "absence_id": "88",
         }
     ]
     assert whole.rows["POR"][0]["employing_org_vpd_code"] == "096"
@@ -58,7 +58,7 @@ def test_columns_have_the_types_promised_even_when_all_are_empty():
         "absence_start": "date32[day]",
         "absence_end": "date32[day]",
         "absence_duration": "double",
-        "absence_id": "int64",
+        "absence_id": "string",
     }
 
 
@@ -156,6 +156,8 @@ BAD = [
     (ABS.replace("1.5", "nan"), "ABS", "bad_decimal"),
     (ABS.replace("1.5", "1e5"), "ABS", "bad_decimal"),
     (ABS.replace("1.5", '"1,5"'), "ABS", "bad_decimal"),
+    (ABS.replace(",88", ",8X"), "ABS", "bad_integer"),
+    (ABS.replace(",88", "," + "9" * 19), "ABS", "bad_integer"),
     (HEADER, "HDR", "misplaced_header"),
     ("FTR,1", "FTR", "misplaced_footer"),
 ]
@@ -245,6 +247,12 @@ class TestWholeFiles:
         assert whole.header is not None
         assert whole.bad == []
 
+    @pytest.mark.parametrize("tail", ["\n", "\r\n" * 2000, "\x1a", "\n\x1a\n"])
+    @pytest.mark.parametrize("chunk_bytes", [1, 64, len(framed(REAL, ABS)), 2**20])
+    def test_the_footer_is_the_last_line_that_is_not_blank(self, tail, chunk_bytes):
+        whole = read(framed(REAL, ABS) + tail, chunk_bytes=chunk_bytes)
+        assert (whole.footer, whole.bad, whole.data_lines) == (Footer(2), [], 2)
+
     def test_a_missing_last_newline_changes_nothing(self):
         assert read(framed(REAL, ABS)[:-1]) == read(framed(REAL, ABS))
 
@@ -333,6 +341,18 @@ class TestDuplicates:
         assert len(chunks) > 20
         repeated = [line.line for chunk in chunks for line in guard.take(chunk).bad]
         assert repeated == list(range(402, 802))
+
+    def test_leading_zeros_make_another_id(self):
+        ids = ["7", "07", "007", "07", "1" + "0" * 17, "0" * 18, "0"]
+        whole = read(framed(*(f'ABS,1,,"C",,,,{each}' for each in ids)), guard=True)
+        assert [row["absence_id"] for row in whole.rows["ABS"]] == [*ids[:3], *ids[4:]]
+        assert whole.reasons == [(5, "ABS", "duplicate_id")]
+
+    def test_texts_read_before_a_restart_are_remembered(self):
+        guard = DuplicateGuard(RMF)
+        guard.remember("ABS", pa.chunked_array([["088"], ["88"]], pa.string()))
+        (chunk,) = chunks_of(framed(ABS, ABS.replace(",88", ",0088")).encode())
+        assert joined([guard.take(chunk)]).reasons == [(2, "ABS", "duplicate_id")]
 
     def test_what_was_read_before_a_restart_is_remembered(self):
         guard = DuplicateGuard(RMF)

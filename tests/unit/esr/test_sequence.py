@@ -29,7 +29,7 @@ def entry(
         type=FileType(kind),
         day=moment,
         sequence=sequence,
-        order=f"{moment:%Y%m%d}-{sequence:08d}-{version:03d}",
+        order=f"{moment:%Y%m%d}-{sequence:08d}-{kind}-{version:03d}",
     )
 
 
@@ -88,6 +88,30 @@ def test_two_files_whose_days_and_numbers_disagree_do_not_wait_for_each_other():
 
 def test_a_counter_that_was_set_back_is_no_gap():
     assert turn_of(entry(1, day=20), [entry(19, state="published")]) == Turn()
+
+
+def numbered(*numbers: int) -> list[Entry]:
+    """Return files of these numbers, a day each, all published."""
+    return [entry(number, day=day, state="published") for day, number in enumerate(numbers, start=1)]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "missing"),
+    [
+        ((16, 17, 18, 1, 3), (2, 2)),
+        ((1, 2, 3, 4, 5, 6, 1, 3), (2, 2)),
+        ((16, 17, 18, 2, 1, 3), None),
+        ((16, 18, 17, 19), None),
+        ((16, 17, 18, 17, 19), None),
+        ((16, 17, 18, 17, 20), (19, 19)),
+        ((16, 18, 19, 17), None),
+        ((16, 18, 19), None),
+        ((15, 18, 19, 16, 17), None),
+    ],
+)
+def test_after_a_counter_was_set_back_a_gap_is_one_again(numbers, missing):
+    files = numbered(*numbers)
+    assert turn_of(files[-1], files) == Turn((), missing)
 
 
 def test_a_predecessor_that_was_rejected_is_not_missing():

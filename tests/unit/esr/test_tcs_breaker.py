@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from include.errors import NotYetError
+from include.errors import NotYetError, RateLimitedError, TransientError
 from include.esr.tcs.breaker import CircuitBreaker
 
 
@@ -69,6 +69,23 @@ def test_calls_that_fail_side_by_side_count_as_one_failure(breaker: CircuitBreak
     assert admitted(breaker) is False
 
 
+def test_a_change_that_fails_again_and_again_counts_once_and_others_count(
+    breaker: CircuitBreaker, clock: Clock
+) -> None:
+    def fail_on(change: str) -> None:
+        began = clock.now
+        clock.now += 1
+        breaker.failed(began, probe=False, change=change)
+
+    for _ in range(10):
+        fail_on("one")
+    fail_on("another")
+    assert admitted(breaker) is False
+    fail_on("a third")
+    with pytest.raises(NotYetError):
+        admitted(breaker)
+
+
 def test_one_call_probes_and_the_others_wait_for_it(
     breaker: CircuitBreaker, clock: Clock, told: list[str]
 ) -> None:
@@ -128,3 +145,20 @@ def test_a_straggler_from_before_neither_closes_nor_prolongs_it(
     with pytest.raises(NotYetError) as raised:
         admitted(breaker)
     assert raised.value.retry_after == pytest.approx(10)
+
+
+def test_a_failure_that_opened_it_can_wait_and_says_until_when(breaker: CircuitBreaker, clock: Clock) -> None:
+    failure = TransientError("503 for posts: TCS is unwell", subject="TCS")
+    assert breaker.opened_by(failure) is None
+    fail(breaker, clock, 3)
+    later = breaker.opened_by(failure)
+    assert later is not None
+    assert "503 for posts" in later.message
+    assert later.retry_after == 30
+
+
+def test_a_service_that_asks_for_more_time_gets_it(breaker: CircuitBreaker, clock: Clock) -> None:
+    fail(breaker, clock, 3)
+    later = breaker.opened_by(RateLimitedError("503 with Retry-After", retry_after=300))
+    assert later is not None
+    assert later.retry_after == 300

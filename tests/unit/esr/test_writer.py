@@ -44,6 +44,7 @@ pools = st.fixed_dictionaries(
     {
         ColumnType.TEXT: st.lists(texts, min_size=1, max_size=5),
         ColumnType.INTEGER: st.lists(st.integers(0, 10**18 - 1), min_size=1, max_size=3),
+        ColumnType.DIGITS: st.just(["1", "01", "0" * 18]),
         ColumnType.DECIMAL: st.lists(
             st.decimals(-(10**9), 10**9, places=3).map(float), min_size=1, max_size=2
         ),
@@ -161,7 +162,7 @@ def test_a_record_without_type_is_refused():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e-12, Decimal("1e20")])
 def test_a_number_esr_could_not_read_is_refused(value):
-    record = {"type": "ABS", "person_id": 1, "indicator": "C", "absence_id": 2, "absence_duration": value}
+    record = {"type": "ABS", "person_id": 1, "indicator": "C", "absence_id": "2", "absence_duration": value}
     with pytest.raises(RecordError) as caught:
         write(record)
     assert caught.value.code == "bad_decimal"
@@ -171,7 +172,7 @@ def test_a_number_esr_could_not_read_is_refused(value):
     ("value", "written"), [(8, "8"), (8.0, "8.0"), (0.5, "0.5"), (Decimal("1.50"), "1.50")]
 )
 def test_a_number_is_written_plainly(value, written):
-    record = {"type": "ABS", "person_id": 1, "indicator": "C", "absence_id": 2, "absence_duration": value}
+    record = {"type": "ABS", "person_id": 1, "indicator": "C", "absence_id": "2", "absence_duration": value}
     assert line_of(record) == f'ABS,1,,"C",,,{written},2'
 
 
