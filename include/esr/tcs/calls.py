@@ -46,7 +46,7 @@ class Call:
         id: The same whenever the same change is planned again.
         position_id: Calls of one position go out in the order they were queued, one after the other, also
             where several deaneries queued them.
-        body: JSON as TCS wants it, with ``eventDateTime`` fixed now (``tcs_types.written``): it is told with
+        body: JSON as TCS wants it, with ``eventDateTime`` fixed now (``answers.written``): it is told with
             this time however late, and recognised by it when read back. Two calls of one position and status
             have different times.
     """
