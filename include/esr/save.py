@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from include.esr.documents import Source
     from include.storage.mongo import Write
 
-STAGE = "save"
 MOST = 10
 """A position or person has at most about five lines: ten times their number is more than most of a file."""
 

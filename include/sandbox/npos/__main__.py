@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from include.sandbox.loopback import loopback
 from include.sandbox.npos.server import Ports, run
 from include.sandbox.npos.state import SandboxState
 
 TOKEN_VARIABLE = "SPOTLIGHT_SANDBOX_ADMIN_TOKEN"  # noqa: S105 - a name, not a token
-
-
-def _loopback(text: str) -> str:
-    try:
-        loopback = ipaddress.IPv4Address(text).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise argparse.ArgumentTypeError(f"{text}: invented partners listen on 127.0.0.1 only")
-    return text
 
 
 def _scale(text: str) -> float:
@@ -36,7 +26,7 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m include.sandbox.npos", description="Three invented NPO systems on 127.0.0.1."
     )
-    parser.add_argument("--host", type=_loopback, default="127.0.0.1")
+    parser.add_argument("--host", type=loopback, default="127.0.0.1")
     for name in ("hopeworks", "codebridge", "mentornet"):
         parser.add_argument(f"--{name}-port", type=int, required=True, help="0: any free port")
     parser.add_argument("--state-dir", type=Path, required=True, help="keeps the simulated day")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException
 from pydantic import BaseModel, ConfigDict, Field
 
-from include.sandbox.npos.faults import Fault, FaultList
+from include.sandbox.fault_list import FaultList
+from include.sandbox.npos.faults import Fault
 from include.sandbox.npos.misbehave import Misbehaviour
 from include.sandbox.npos.state import Resource
 
@@ -44,7 +45,7 @@ class Reset(BaseModel):
 def application(partner: Partner, admin_token: str) -> Misbehaviour:
     """Return the ASGI application of one partner, its admin endpoints and faults included."""
     app = FastAPI(title=partner.name, docs_url=None, redoc_url=None, openapi_url=None)
-    faults = FaultList()
+    faults = FaultList[Fault]()
     outer = Misbehaviour(app, partner, faults)
     app.include_router(partner.router())
     app.include_router(_health(partner))
@@ -102,7 +103,7 @@ def _clock_and_data(partner: Partner) -> APIRouter:
     return router
 
 
-def _faults_and_log(partner: Partner, outer: Misbehaviour, faults: FaultList) -> APIRouter:
+def _faults_and_log(partner: Partner, outer: Misbehaviour, faults: FaultList[Fault]) -> APIRouter:
     router = APIRouter(prefix="/_admin")
 
     @router.post("/faults")

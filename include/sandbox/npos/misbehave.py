@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from include.sandbox.npos.faults import Fault, FaultList
+    from include.sandbox.fault_list import FaultList
+    from include.sandbox.npos.faults import Fault
     from include.sandbox.npos.partner import Partner
 
 SECRETS = frozenset({"apikey", "client_secret", "access_token", "token"})
@@ -58,7 +59,7 @@ class Struck:
 class Misbehaviour:
     """Wraps a partner's application."""
 
-    def __init__(self, app: ASGIApp, partner: Partner, faults: FaultList) -> None:
+    def __init__(self, app: ASGIApp, partner: Partner, faults: FaultList[Fault]) -> None:
         self._app = app
         self._partner = partner
         self._faults = faults

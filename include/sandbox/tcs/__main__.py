@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
 import sys
 from pathlib import Path
 
 from include.sandbox.esr.world import World
+from include.sandbox.loopback import loopback
 from include.sandbox.tcs.admin import application
 from include.sandbox.tcs.journal import Journal
 from include.sandbox.tcs.server import run
@@ -19,16 +19,6 @@ CLIENT_ID = "spotlight"
 ADMIN_VARIABLE = "SPOTLIGHT_SANDBOX_ADMIN_TOKEN"
 SECRET_VARIABLE = "SPOTLIGHT_TCS_CLIENT_SECRET"  # noqa: S105 - a name, not a secret
 MOST_PEOPLE = 1_000_000
-
-
-def _loopback(text: str) -> str:
-    try:
-        loopback = ipaddress.IPv4Address(text).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise argparse.ArgumentTypeError(f"{text}: the stand-in listens on 127.0.0.1 only")
-    return text
 
 
 def _people(text: str) -> int:
@@ -42,7 +32,7 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m include.sandbox.tcs", description="A stand-in for TCS on 127.0.0.1."
     )
-    parser.add_argument("--host", type=_loopback, default="127.0.0.1")
+    parser.add_argument("--host", type=loopback, default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True, help="0: any free port")
     parser.add_argument("--state-dir", type=Path, required=True, help="keeps what TCS is told")
     parser.add_argument("--people", type=_people, default=3_000, help="people, and as many posts")

@@ -10,8 +10,9 @@ import orjson
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from include.sandbox.fault_list import FaultList
 from include.sandbox.tcs.api import TcsApi
-from include.sandbox.tcs.faults import Fault, FaultList
+from include.sandbox.tcs.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +55,7 @@ class NewPerson(BaseModel):
 def application(state: TcsState, tokens: Tokens, admin_token: str) -> TcsApi:
     """Return the ASGI application: the API, the token endpoint, the admin endpoints and the faults."""
     app = FastAPI(title="tcs", docs_url=None, redoc_url=None, openapi_url=None)
-    api = TcsApi(app, state, tokens, FaultList())
+    api = TcsApi(app, state, tokens, FaultList[Fault]())
     app.include_router(_token(tokens))
     app.include_router(_health(state))
     guard = [Depends(_checks(admin_token))]

@@ -22,8 +22,9 @@ from include.sandbox.tcs.faults import AFTERWARDS
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from include.sandbox.fault_list import FaultList
     from include.sandbox.tcs.answers import Answer, Handler
-    from include.sandbox.tcs.faults import Fault, FaultList
+    from include.sandbox.tcs.faults import Fault
     from include.sandbox.tcs.state import TcsState
     from include.sandbox.tcs.tokens import Tokens
 
@@ -52,7 +53,7 @@ class TcsApi:
         faults: How it misbehaves.
     """
 
-    def __init__(self, app: ASGIApp, state: TcsState, tokens: Tokens, faults: FaultList) -> None:
+    def __init__(self, app: ASGIApp, state: TcsState, tokens: Tokens, faults: FaultList[Fault]) -> None:
         self._app = app
         self._state = state
         self._tokens = tokens

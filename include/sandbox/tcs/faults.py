@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Kind = Literal[
     "status",
@@ -79,43 +76,3 @@ class Fault(BaseModel):
     def shown(self) -> dict[str, Any]:
         """Return the rule with its hits, arguments left at their default left out."""
         return {**self.model_dump(exclude_defaults=True), "hits": self._hits}
-
-
-class FaultList:
-    """The rules in force, in the order they came."""
-
-    def __init__(self) -> None:
-        self._rules: list[Fault] = []
-
-    def __bool__(self) -> bool:
-        """Return whether there is any rule."""
-        return bool(self._rules)
-
-    def add(self, rules: Sequence[Fault]) -> None:
-        """Add rules after those that are there."""
-        self._rules.extend(rules)
-
-    def clear(self) -> None:
-        """Drop all rules."""
-        self._rules.clear()
-
-    def shown(self) -> list[dict[str, Any]]:
-        """Return all rules with their hits."""
-        return [rule.shown() for rule in self._rules]
-
-    def strike(self, target: str) -> tuple[float, Fault | None]:
-        """Return the seconds to wait first and the rule that hits the call, if any.
-
-        Of several rules that could, the first hits and the later ones are not used up; a delay goes
-        together with another rule.
-        """
-        delay, hit = 0.0, None
-        for rule in self._rules:
-            if hit is not None and rule.kind != "delay":
-                continue
-            if rule.takes(target):
-                if rule.kind == "delay":
-                    delay += rule.seconds
-                else:
-                    hit = rule
-        return delay, hit
