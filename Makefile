@@ -27,8 +27,13 @@ demo: setup ## three NPOs from their APIs to the event stream, checked; then sto
 run: setup ## the local stack and Airflow, until Ctrl-C; data stays in .local/run
 	@$(BIN)/python -m include.sandbox.demo run $(ARGS)
 
-test: setup ## every test, on real servers
+test: setup ## every test, on real servers: on three workers, then those with a running Airflow by themselves
+ifeq ($(ARGS),)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal -m 'not e2e'
+	@$(BIN)/python -m pytest -m e2e
+else
 	@$(BIN)/python -m pytest $(ARGS)
+endif
 
 lint: setup ## format, lint, types, image and compose files, airflow_settings.yaml
 	$(BIN)/ruff format --check .

@@ -177,8 +177,9 @@ def test_quotes_are_judged_as_the_rule_says(file):
 @quick
 @given(st.binary(max_size=600), st.integers(1, 700), st.sampled_from(["utf-8", "cp1252"]))
 def test_bytes_of_any_kind_are_read_without_a_crash(body, chunk_bytes, encoding):
-    lines = lines_of(body)
-    assert len(joined(chunks_of(body, chunk_bytes=chunk_bytes, **options(encoding))).bad) == lines
+    whole = joined(chunks_of(body, chunk_bytes=chunk_bytes, **options(encoding)))
+    # A few random bytes can be a sound footer; a header or a record is too long to come up by chance.
+    assert len(whole.bad) + (whole.footer is not None) == lines_of(body)
 
 
 def _converted(text, column):
