@@ -15,34 +15,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
 import resource as rusage
-import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
+from benchmarks.exchange import fresh, in_process, peak_mib, run_child, servers, tell, warm
 from include.sandbox.esr.files import write_rmf
 from include.sandbox.esr.upload import sftp_folder
 from include.sandbox.esr.words import DEANERIES
 from include.sandbox.esr.world import World
-from include.sandbox.stack.stack import LocalStack
-from include.sandbox.tcs.process import running
-from include.settings import PROJECT_ROOT, Settings
+from include.settings import Settings
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from include.sandbox.tcs.process import TcsSandbox
-
-HOME = PROJECT_ROOT / ".local" / "bench"
+MODULE = "benchmarks.esr_inbound"
 PEOPLE = 60_000
 DAY = date(2026, 3, 4)
 SEQUENCE = 17
@@ -82,66 +72,22 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
 
         tell("reading")
         answer["reading"] = measure(options.reading_lines)
-    with servers() as (environment, sandbox), tempfile.TemporaryDirectory() as folder:
+    with servers(PEOPLE) as (environment, sandbox), tempfile.TemporaryDirectory() as folder:
         files = make_files(Path(folder), options.lines)
         day = fresh(environment)
         upload(day, files)
-        answer["day"] = run_child("day", day)
+        answer["day"] = run_child(MODULE, "day", day)
         answer["day"]["http_calls"] = dict(sorted(sandbox.calls().items()))
         answer["day"]["http_calls_total"] = sum(sandbox.calls().values())
         tell(json.dumps(answer["day"]))
         sandbox.reset()
         seed = ["--file", str(files[0]), "--seed-records", str(options.seed_records)]
-        answer["seed_design"] = run_child("seed", fresh(environment), *seed)
+        answer["seed_design"] = run_child(MODULE, "seed", fresh(environment), *seed)
         answer["memory"] = memory(environment, Path(folder), options.lines)
     answer["day_to_seed_design"] = round(
         answer["day"]["lines_per_second"] / answer["seed_design"]["records_per_second"], 1
     )
     return answer
-
-
-@contextmanager
-def servers() -> Iterator[tuple[dict[str, str], TcsSandbox]]:
-    """Run the stack, and TCS with 60,000 people beside it."""
-    stack = LocalStack(HOME, services=("mongo", "s3", "events", "sftp"))
-    tell(f"stack in {HOME}")
-    stack.up()
-    try:
-        with (
-            tempfile.TemporaryDirectory() as state,
-            running(Path(state), "--people", str(PEOPLE), "--token-seconds", "3600") as sandbox,
-        ):
-            yield (
-                os.environ
-                | stack.env()
-                | {
-                    "SPOTLIGHT_TCS_URL": sandbox.url,
-                    "SPOTLIGHT_TCS_TOKEN_URL": f"{sandbox.url}/oauth/token",
-                    "SPOTLIGHT_TCS_CLIENT_SECRET": sandbox.client_secret,
-                },
-                sandbox,
-            )
-    finally:
-        stack.down()
-
-
-def fresh(environment: dict[str, str]) -> dict[str, str]:
-    """Return an environment with a store, events and SFTP folder of its own, prepared."""
-    mine = f"bench-{uuid4().hex[:8]}"
-    values = environment | {
-        "SPOTLIGHT_MONGO_DATABASE": mine,
-        "SPOTLIGHT_EVENTS_PREFIX": mine,
-        "SPOTLIGHT_ESR_INBOUND_FOLDER": mine,
-    }
-    code = (
-        "from include.settings import get_settings as s\n"
-        "from include.events.topics import ensure_topics\n"
-        "from include.storage.landing import LandingZone\n"
-        "from include.storage.mongo import IntegrationStore\n"
-        "IntegrationStore(s()).prepare(); LandingZone(s()).prepare(); ensure_topics(s())"
-    )
-    subprocess.run([sys.executable, "-c", code], env=values, cwd=PROJECT_ROOT, check=True)
-    return values
 
 
 def make_files(folder: Path, lines: int) -> list[Path]:
@@ -166,18 +112,6 @@ def upload(environment: dict[str, str], files: list[Path]) -> None:
             folder.put(file.name, file.read_bytes())
 
 
-def run_child(name: str, environment: dict[str, str], *arguments: str) -> dict[str, Any]:
-    """Run one side in a process of its own and return its figures."""
-    tell(name)
-    argv = [sys.executable, "-m", "benchmarks.esr_inbound", "--child", name, *arguments]
-    answer = subprocess.run(
-        argv, env=environment, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True, check=True
-    )
-    figures: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
-    tell(json.dumps(figures))
-    return figures
-
-
 def run_day() -> dict[str, Any]:
     """Take everything on the SFTP server through the stages, four files at once, and return figures."""
     from include.esr.run import discover_subjects
@@ -194,7 +128,7 @@ def run_day() -> dict[str, Any]:
     seconds = time.perf_counter() - began
     lines = sum(each["records"] + each["quarantined"] for each in counts)
     publish_began = time.perf_counter()
-    published = in_process("publish", subjects[0], run_id)["published"]
+    published = forked("publish", subjects[0], run_id)["published"]
     published_in = time.perf_counter() - publish_began
     return {
         "files": len(subjects),
@@ -205,53 +139,26 @@ def run_day() -> dict[str, Any]:
         "discover_seconds": round(discovered, 2),
         "seconds": round(seconds, 2),
         "lines_per_second": round(lines / seconds),
-        "peak_mib_of_a_task": round(rusage.getrusage(rusage.RUSAGE_CHILDREN).ru_maxrss / 1024, 1),
+        "peak_mib_of_a_task": peak_mib(rusage.RUSAGE_CHILDREN),
         "publish_one_deanery": {"events": published, "seconds": round(published_in, 2)},
     }
 
 
 def stages(subject: str, run_id: str) -> dict[str, int]:
     """Run a file's stages up to the updated TCS, each in a process of its own as Airflow does."""
-    in_process("read", subject, run_id)
-    return in_process("reconcile", subject, run_id)
+    forked("read", subject, run_id)
+    return forked("reconcile", subject, run_id)
 
 
-def in_process(stage: str, subject: str, run_id: str) -> dict[str, int]:
-    """Run a stage in a process forked from this warm one, as LocalExecutor's workers are."""
-    fork = multiprocessing.get_context("fork")
-    ours, theirs = fork.Pipe(duplex=False)
-    process = fork.Process(target=_stage, args=(stage, subject, run_id, theirs))
-    began = time.perf_counter()
-    process.start()
-    theirs.close()
-    try:
-        counts: dict[str, int] = ours.recv()
-    except EOFError:
-        raise RuntimeError(f"{stage} of {subject} failed") from None
-    finally:
-        process.join()
-    tell(f"{stage} {subject}: {time.perf_counter() - began:.1f} s")
-    return counts
+def forked(stage: str, subject: str, run_id: str) -> dict[str, int]:
+    """Run a stage in a process of its own."""
+    return in_process(f"{stage} {subject}", partial(_stage, stage, subject, run_id))
 
 
-def _stage(stage: str, subject: str, run_id: str, answer: Any) -> None:
+def _stage(stage: str, subject: str, run_id: str) -> dict[str, int]:
     from include.esr.run import run_stage
 
-    answer.send(run_stage(stage, subject, run_id=run_id, progress=lambda _line: None))
-
-
-def warm() -> None:
-    """Load what a warm Airflow worker has loaded: Great Expectations alone costs seconds."""
-    import aiohttp  # noqa: F401
-    import boto3  # noqa: F401
-    import pandas as pd
-    import pyarrow.csv  # noqa: F401
-    import pymongo  # noqa: F401
-
-    from include.quality.gate import run_suite
-
-    facts = ("has_lines", "has_header", "header_is_name", "has_footer", "footer_counts", "has_records")
-    run_suite("esr_frame", pd.DataFrame({name: [True] for name in (*facts, "mostly_readable")}))
+    return run_stage(stage, subject, run_id=run_id, progress=lambda _line: None)
 
 
 def memory(environment: dict[str, str], folder: Path, lines: int) -> dict[str, Any]:
@@ -261,7 +168,7 @@ def memory(environment: dict[str, str], folder: Path, lines: int) -> dict[str, A
         name = write_rmf(folder, DEANERIES[0], DAY, SEQUENCE + size, world=World(people=PEOPLE), lines=size)
         mine = fresh(environment)
         upload(mine, [folder / name])
-        figures = run_child("read", mine)
+        figures = run_child(MODULE, "read", mine)
         peaks[size] = figures | {"lines": size}
     small, large = peaks.values()
     return {"small": small, "large": large, "growth": round(large["peak_mib"] / small["peak_mib"], 2)}
@@ -281,16 +188,6 @@ def run_reading_task() -> dict[str, Any]:
         "libraries_mib": before,
         "peak_mib": peak_mib(),
     }
-
-
-def peak_mib() -> float:
-    """Return the peak resident memory of this process in MiB."""
-    return round(rusage.getrusage(rusage.RUSAGE_SELF).ru_maxrss / 1024, 1)
-
-
-def tell(line: str) -> None:
-    """Show progress on standard error; standard output is the figures' own."""
-    print(line, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def measure(settings: Settings, file: Path, records: int) -> dict[str, Any]:
     )
     collection = IntegrationStore(settings)[f"seed_{uuid4().hex[:8]}"]
     lines = file.read_text("utf-8").splitlines()[1 : records + 1]
-    tcs = _session(settings)
+    tcs = tcs_session(settings)
     began = time.perf_counter()
     for line in lines:
         sqs.send_message(QueueUrl=split, MessageBody=line)
@@ -93,7 +93,8 @@ def _get(tcs: requests.Session, settings: Settings, path: str) -> list[dict[str,
     return list(answer.json())
 
 
-def _session(settings: Settings) -> requests.Session:
+def tcs_session(settings: Settings) -> requests.Session:
+    """Return a session that is logged in at TCS."""
     session = requests.Session()
     session.trust_env = False
     secret = settings.tcs_client_secret

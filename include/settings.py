@@ -86,6 +86,41 @@ class Settings(BaseSettings):
         default=24, ge=0, description="Until a person TCS did not know is looked up again."
     )
 
+    esr_outbound_folder: str = Field(
+        default="outbound", description="Where ESR takes our files from, on SFTP."
+    )
+    esr_app_lead_days: int = Field(
+        default=2, ge=0, le=60, description="An applicant is sent at least so many days before the start."
+    )
+    esr_horizon_days: int = Field(
+        default=91,
+        ge=3,
+        le=366,
+        description="ESR is told of a placement so many days before its start (13 weeks).",
+    )
+    esr_app_late_days: int = Field(
+        default=28,
+        ge=0,
+        le=366,
+        description="A placement first seen so many days after its start is history, not late.",
+    )
+    esr_applicants_of_a_post: int = Field(
+        default=40,
+        ge=1,
+        description="Most applicants of one post in a file; ESR sets aside a file with more.",
+    )
+    esr_max_export_records: int = Field(
+        default=20_000, ge=1, le=50_000, description="Most records in one file; the rest goes in the next."
+    )
+    esr_inbound_wait: float = Field(
+        default=5_400,
+        ge=0,
+        description="Seconds an export waits for the day's RMF or RMC, from its schedule.",
+    )
+    esr_answer_wait: float = Field(
+        default=86_400, ge=0, description="Seconds until a file that ESR did not answer is reported."
+    )
+
     tcs_url: str = Field(default="http://127.0.0.1:8093", description="Base URL of TCS, without /api.")
     tcs_token_url: str = Field(
         default="http://127.0.0.1:8093/oauth/token", description="OIDC token endpoint for TCS."

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from include.cli.environment import use_local_stack
+from include.cli.esr_context import deanery_of, esr_context
+from include.cli.esr_out import outbound
 from include.cli.output import AsJson, emit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from include.esr.context import EsrContext
     from include.esr.files.entry import Entry
 
 app = typer.Typer(
-    help="The ESR exchange: the files that came, doing one again, what was read of it.", no_args_is_help=True
+    help="The ESR exchange: files that came and files of ours, what became of each record, and what a "
+    "person may do about it.",
+    no_args_is_help=True,
 )
+app.add_typer(outbound)
 
 Name = Annotated[
     str,
@@ -64,8 +64,8 @@ def files(
     state = state.lower() if state is not None else None
     if state is not None and state not in set(FileState):
         raise typer.BadParameter(f"there is no state {state!r}; there are {', '.join(FileState)}")
-    whose = _deanery(deanery) if deanery is not None else None
-    with _context() as ctx:
+    whose = deanery_of(deanery) if deanery is not None else None
+    with esr_context() as ctx:
         found = ledger.entries(
             ctx.store,
             deanery=whose,
@@ -86,7 +86,7 @@ def replay(
     """Do a file anew from the landing zone, with the next run of esr_inbound. Harmless at any time."""
     from include.esr.files.replay import replay_file
 
-    with _context() as ctx:
+    with esr_context() as ctx:
         entry = replay_file(ctx, name, accept=accept)
     emit(
         {"file": entry.file_id, "state": entry.state.value},
@@ -106,7 +106,7 @@ def records(
     from include.esr.files.replay import find_file
 
     codes = (_record_type(kind),) if kind else None
-    with _context() as ctx:
+    with esr_context() as ctx:
         file_id = find_file(ctx, name).file_id
         rows: list[dict[str, Any]] = []
         for _, tables in split.chunks(ctx.store, file_id, codes=codes):
@@ -132,8 +132,8 @@ def release(
     from include.esr.people.updates import release_people
     from include.esr.tcs.calls import release_calls
 
-    whose = _deanery(deanery)
-    with _context() as ctx:
+    whose = deanery_of(deanery)
+    with esr_context() as ctx:
         people, calls = release_people(ctx, whose), release_calls(ctx.store, owner(whose))
     told = f"{people:,} people and {calls:,} changes of posts wait to be told to TCS again"
     emit(
@@ -144,14 +144,6 @@ def release(
     )
 
 
-def _deanery(code: str) -> str:
-    from include.esr.names import Deanery
-
-    if code.upper() not in set(Deanery):
-        raise typer.BadParameter(f"there is no deanery {code!r}; there are {', '.join(Deanery)}")
-    return code.upper()
-
-
 def _record_type(code: str) -> str:
     from include.esr.formats.layout import load_format
     from include.esr.names import FileType
@@ -160,17 +152,6 @@ def _record_type(code: str) -> str:
     if code.upper() not in known:
         raise typer.BadParameter(f"there is no record type {code!r}; there are {', '.join(known)}")
     return code.upper()
-
-
-@contextmanager
-def _context() -> Iterator[EsrContext]:
-    from include.esr.run import open_context
-    from include.storage.mongo import store_errors
-
-    use_local_stack()
-    run_id = f"cli__{datetime.now(tz=UTC).isoformat()}"
-    with open_context(run_id) as ctx, store_errors("esr"):
-        yield ctx
 
 
 def _row(entry: Entry) -> dict[str, Any]:

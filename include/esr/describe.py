@@ -20,3 +20,42 @@ reschedule* waits, for the file before it in its deanery's sequence or for TCS, 
 * what TCS refused is told again, once mended there: `spotlight esr release --deanery <deanery>`
 * a backfill replays the files whose day begins (midnight UTC) in its interval: one run a day is enough
 """
+
+GENERATION_PAGE = """\
+**ESR generation.** Subscribes to `position.reconciled`: looks at the posts the events tell of, makes
+AppRecords (one for each placement and position) and notifications. What comes of it depends on the store
+and TCS alone; the daily sweep of `esr_outbound` finds what an event did not tell of.
+
+* `receive` empties both subscribers' queues and notes the posts
+* `generate` looks at a deanery's posts in TCS. *Up for reschedule*: a file of it is half applied, or TCS is
+  left alone for a while
+
+* applicants and notifications with their state: `spotlight esr applicants`, `spotlight esr notifications`
+"""
+
+OUTBOUND_PAGE = """\
+**ESR outbound.** Every day at 14:00 in London: one APP and, from 15:00, one DNC file a deanery.
+
+* `ready` waits until the day's RMF or RMC is reconciled; after 90 minutes it alerts and goes on
+* `sweep` looks at every post of the deanery in TCS
+* `export_app`, `export_dnc` pick what is due, give it a number, write, check, archive and send the file,
+  then tell TCS. A file that an earlier run could not send goes first
+
+The logical date is the day: a backfill makes a missed day's files, and for a day whose files were sent does
+nothing. Clearing a task at any time is harmless.
+
+* our files: `spotlight esr exports`; what would be sent: `spotlight run esr_outbound --dry-run <folder>`
+* one record: `spotlight esr record resend | withdraw | reopen <id> --why ... --by ...`
+"""
+
+CONFIRMATIONS_PAGE = """\
+**ESR confirmations.** Looks every quarter of an hour for ESR's answers on the SFTP server.
+
+* `discover` lands new APC and DCC files untouched in S3 and notes them on the ledger
+* `confirm` applies one answer file: each record gets ESR's verdict, TCS is told. Lines that cannot be read
+  or matched are set aside one by one. *Up for reschedule*: it answers a file we have not marked as sent yet
+* `receipts` sends a receipt (RTC) for each RMF or RMC, from 18:00 in London
+* `unanswered` reports files ESR has not answered for a day
+
+* answers as applied: `spotlight esr exports`, `spotlight esr applicants --state REJECTED`
+"""

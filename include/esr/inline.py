@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from include.errors import IntegrationError, NotYetError
@@ -54,7 +55,7 @@ def run_inbound(run_id: str, interval: tuple[datetime, datetime] | None, tell: T
     for subject in _subjects(run_id, interval, tell):
         try:
             for stage in STAGES:
-                counts = _patiently(stage, subject, run_id, tell)
+                counts = patiently(partial(_stage, stage, subject, run_id, tell), tell)
                 report.done[subject] = report.done.get(subject, {}) | counts
         except NotYetError as error:
             report.waiting[subject] = error.message
@@ -76,18 +77,23 @@ def _subjects(run_id: str, interval: tuple[datetime, datetime] | None, tell: Tel
     return subjects
 
 
-def _patiently(stage: str, subject: str, run_id: str, tell: Tell) -> dict[str, int]:
+def patiently(work: Callable[[], dict[str, int]], tell: Tell) -> dict[str, int]:
+    """Do the work; while it says that it cannot be done yet, wait for a minute at most, then raise that.
+
+    Raises:
+        NotYetError: It still cannot be done.
+    """
     give_up = time.monotonic() + PATIENCE
     while True:
         try:
-            counts = run_stage(
-                stage, subject, run_id=run_id, progress=lambda line: tell(f"{subject}/{stage}: {line}")
-            )
+            return work()
         except NotYetError as error:
             wait = min(max(error.retry_after, 1.0), LONGEST_WAIT)
             if time.monotonic() + wait > give_up:
                 raise
             tell(f"{error}; looking again in {wait:.0f} s")
             time.sleep(wait)
-        else:
-            return counts
+
+
+def _stage(stage: str, subject: str, run_id: str, tell: Tell) -> dict[str, int]:
+    return run_stage(stage, subject, run_id=run_id, progress=lambda line: tell(f"{subject}/{stage}: {line}"))

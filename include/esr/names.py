@@ -47,6 +47,9 @@ class FileType(StrEnum):
 RMT = frozenset({FileType.RMF, FileType.RMC})
 """Data from ESR: the full reconciliation file and the day's changes to it."""
 
+ANSWERS = frozenset({FileType.APC, FileType.DCC})
+"""ESR's answers to what we sent; they come into the same folder as its data."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileName:

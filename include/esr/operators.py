@@ -40,14 +40,16 @@ class DiscoverFilesOperator(BaseOperator):
         """Look again, when the trigger has fired."""
         return self._look(context, looks)
 
-    def _look(self, context: Context, looks: int) -> list[str]:
+    def found(self, context: Context) -> tuple[list[str], int]:
+        """Return the subjects, and how many files may still be on their way."""
         from include.esr.run import discover_subjects
+
+        return discover_subjects(run_id=context["run_id"], interval=_replayed(context))
+
+    def _look(self, context: Context, looks: int) -> list[str]:
         from include.settings import get_settings
 
-        interval = _replayed(context)
-        subjects, unsettled = _patiently(
-            lambda: discover_subjects(run_id=context["run_id"], interval=interval)
-        )
+        subjects, unsettled = patiently(lambda: self.found(context))
         if unsettled and looks < MAX_LOOKS:
             wait = timedelta(seconds=get_settings().esr_settle_seconds)
             self.defer(trigger=TimeDeltaTrigger(wait), method_name="look_again", kwargs={"looks": looks + 1})
@@ -78,11 +80,11 @@ class EsrStageOperator(BaseOperator):
         from include.esr.run import run_stage
 
         try:
-            counts = _patiently(lambda: run_stage(self.stage, self.subject, run_id=context["run_id"]))
+            counts = patiently(lambda: run_stage(self.stage, self.subject, run_id=context["run_id"]))
         except (AirflowRescheduleException, AirflowSkipException, IntegrationError) as error:
-            _tell(context, explained(self.subject, error))
+            tell_name(context, explained(self.subject, error))
             raise
-        _tell(context, described(self.subject, counts))
+        tell_name(context, described(self.subject, counts))
         return counts
 
 
@@ -106,13 +108,13 @@ def explained(subject: str, error: Exception) -> str:
     return f"{subject}: {known.message}" if isinstance(known, IntegrationError) else subject
 
 
-def _tell(context: Context, name: str) -> None:
+def tell_name(context: Context, name: str) -> None:
     """Give a mapped task its name; ``map_index_template`` reads it."""
     short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
     context["told"] = short  # type: ignore[typeddict-unknown-key]
 
 
-def _patiently(work: Callable[[], Outcome]) -> Outcome:
+def patiently(work: Callable[[], Outcome]) -> Outcome:
     """Do the work; when it cannot be done yet, let Airflow come back later, in this run or the next."""
     try:
         return work()

@@ -17,6 +17,8 @@ OFFERING_UPDATED = "org.spotlight.offering.updated.v1"
 OFFERING_WITHDRAWN = "org.spotlight.offering.withdrawn.v1"
 ASSIGNMENT_UPDATED = "org.spotlight.candidateassignment.updated.v1"
 POSITION_RECONCILED = "org.spotlight.esr.position.reconciled.v1"
+FILE_EXPORTED = "org.spotlight.esr.file.exported.v1"
+FILE_ANSWERED = "org.spotlight.esr.file.answered.v1"
 
 
 _ESR = "esr/"

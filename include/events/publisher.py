@@ -12,6 +12,7 @@ from include.errors import ConfigurationError, TransientError
 from include.events import envelope
 from include.events.topics import (
     ASSIGNMENT_UPDATES,
+    ESR_FILES,
     OFFERING_EVENTS,
     POSITION_RECONCILED,
     connect,
@@ -36,6 +37,8 @@ TOPIC_OF = {
     envelope.OFFERING_WITHDRAWN: OFFERING_EVENTS,
     envelope.ASSIGNMENT_UPDATED: ASSIGNMENT_UPDATES,
     envelope.POSITION_RECONCILED: POSITION_RECONCILED,
+    envelope.FILE_EXPORTED: ESR_FILES,
+    envelope.FILE_ANSWERED: ESR_FILES,
 }
 
 

@@ -24,7 +24,12 @@ _RECORD = {
 CANONICAL_TYPES = tuple(_RECORD)
 """Whose data is a canonical record: their schema is made from it."""
 
-EVENT_TYPES = (*CANONICAL_TYPES, envelope.POSITION_RECONCILED)
+EVENT_TYPES = (
+    *CANONICAL_TYPES,
+    envelope.POSITION_RECONCILED,
+    envelope.FILE_EXPORTED,
+    envelope.FILE_ANSWERED,
+)
 
 
 def problem(event_type: str, data: Any) -> str | None:

@@ -21,6 +21,7 @@ OFFERING_EVENTS = "offering-events"
 ASSIGNMENT_UPDATES = "candidate-assignment-updates"
 ENROLMENT_OUTCOMES = "enrolment-outcomes"
 POSITION_RECONCILED = "position-reconciled"
+ESR_FILES = "esr-files"
 
 PLATFORM_CONSUMER = "platform"
 APP_RECORDS_CONSUMER = "app-records"
@@ -30,6 +31,7 @@ CONSUMERS = {
     ASSIGNMENT_UPDATES: (PLATFORM_CONSUMER,),
     ENROLMENT_OUTCOMES: (PLATFORM_CONSUMER,),
     POSITION_RECONCILED: (APP_RECORDS_CONSUMER, NOTIFICATIONS_CONSUMER),
+    ESR_FILES: (PLATFORM_CONSUMER,),
 }
 """Who has a queue on which topic from the start."""
 

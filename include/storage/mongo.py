@@ -52,6 +52,13 @@ class IntegrationStore:
         esr_call: calls to TCS that must happen exactly once, committed with what they tell of.
         esr_receipt: receipts (RTC) prepared for files that came in.
         esr_lease: who is telling TCS, one document a deanery.
+        esr_todo: posts to be looked at by generation, because a position of theirs was reconciled.
+        esr_post: the placements of a post as generation saw them last, one document a (deanery, post).
+        esr_app_record: AppRecords, one document a (placement, position), with their state.
+        esr_notification: notifications, one document a content, with their state.
+        esr_sequence: the last number given to a file of ours, one document a counter.
+        esr_export: the ledger of our files.
+        esr_answer: what ESR answered, one document a line of an APC or DCC.
 
     An owner is whose data it is: an ``npo_id``, or ``esr/<deanery>``.
     """
@@ -376,4 +383,28 @@ _INDEXES: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...] = (
     ("esr_call", ("position_id",), {"name": "by_position"}),
     ("esr_receipt", ("state", "deanery"), {"name": "by_state"}),
     ("esr_lease", (), {}),
+    ("esr_position", ("match.post_id",), {"name": "by_post"}),
+    ("esr_todo", ("deanery", "_id"), {"name": "by_deanery"}),
+    ("esr_post", ("deanery", "post_id"), {"name": "by_deanery"}),
+    (
+        "esr_app_record",
+        ("deanery", "start", "_id"),
+        {"name": "due", "partialFilterExpression": {"state": "TO_EXPORT"}},
+    ),
+    ("esr_app_record", ("post_id",), {"name": "by_post"}),
+    ("esr_app_record", ("file", "ordinal"), {"name": "by_file"}),
+    ("esr_app_record", ("deanery", "state"), {"name": "by_state"}),
+    (
+        "esr_notification",
+        ("deanery", "rank", "_id"),
+        {"name": "due", "partialFilterExpression": {"state": "TO_EXPORT"}},
+    ),
+    ("esr_notification", ("post_id",), {"name": "by_post"}),
+    ("esr_notification", ("file", "ordinal"), {"name": "by_file"}),
+    ("esr_notification", ("deanery", "state"), {"name": "by_state"}),
+    ("esr_sequence", (), {}),
+    ("esr_export", ("key",), {"name": "by_key", "unique": True}),
+    ("esr_export", ("deanery", "state"), {"name": "by_state"}),
+    ("esr_export", ("type", "sequence"), {"name": "by_number"}),
+    ("esr_answer", ("file_id", "line"), {"name": "by_line"}),
 )

@@ -1,4 +1,4 @@
-"""The DAG ``esr_inbound``: what every parse must give, without a connection, a server or a heavy import."""
+"""The exchange's DAGs: what every parse must give, without a connection, a server or a heavy import."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 
+from include.esr.outbound_run import OUTBOUND
 from include.esr.run import STAGES
 from tests.dags.conftest import Parse
 
 DAG_ID = "esr_inbound"
+OUT = ("esr_generation", "esr_outbound", "esr_confirmations")
+DAG_IDS = (DAG_ID, *OUT)
 NOWHERE = {
     "SPOTLIGHT_REGISTRY_DSN": "postgresql://nobody@127.0.0.1:9/none",
     "SPOTLIGHT_MONGO_URI": "mongodb://127.0.0.1:9/",
@@ -47,13 +50,23 @@ def dag(parsed: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def tasks(dag: dict[str, Any]) -> dict[str, Task]:
-    """Its tasks by id; what an expanded operator is given stands in ``partial_kwargs``."""
+    """Its tasks by id."""
+    return tasks_of(dag)
+
+
+def tasks_of(dag: dict[str, Any]) -> dict[str, Task]:
+    """Return a DAG's tasks by id; what an expanded operator is given stands in ``partial_kwargs``."""
     found = [task["__var"] for task in dag["tasks"]]
     return {task["task_id"]: task | task.get("partial_kwargs", {}) for task in found}
 
 
-def test_it_parses_while_no_server_answers_and_asks_for_nothing(parsed: dict[str, Any], asked: Path):
-    assert DAG_ID in parsed["dags"]
+def of_dag(parsed: dict[str, Any], dag_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = parsed["dags"][dag_id]["dag"]
+    return found
+
+
+def test_they_parse_while_no_server_answers_and_ask_for_nothing(parsed: dict[str, Any], asked: Path):
+    assert set(DAG_IDS) <= set(parsed["dags"])
     assert [file for file in parsed["errors"] if "esr" in file] == []
     assert parsed["network"] == []
     assert not asked.exists(), asked.read_text()
@@ -63,17 +76,18 @@ def test_no_heavy_module_is_imported_at_parse(parsed: dict[str, Any]):
     assert parsed["modules"] == []
 
 
-def test_it_keeps_the_policy_of_every_dag_and_task(parsed: dict[str, Any]):
-    assert [found for found in parsed["violations"] if found.startswith(DAG_ID)] == []
+def test_they_keep_the_policy_of_every_dag_and_task(parsed: dict[str, Any]):
+    assert [found for found in parsed["violations"] if found.startswith("esr_")] == []
 
 
-def test_it_parses_and_serialises_far_below_airflows_limit(parsed: dict[str, Any]):
+def test_they_parse_and_serialises_far_below_airflows_limit(parsed: dict[str, Any]):
     assert parsed["parse_seconds"] + parsed["serialize_seconds"] < PARSE_SECONDS
 
 
 def test_two_processes_with_different_hash_seeds_serialise_the_same(parse_afresh: Parse):
     one, other = parse_afresh(PYTHONHASHSEED="1"), parse_afresh(PYTHONHASHSEED="4242")
-    assert json.dumps(one["dags"][DAG_ID]) == json.dumps(other["dags"][DAG_ID])
+    for dag_id in DAG_IDS:
+        assert json.dumps(one["dags"][dag_id]) == json.dumps(other["dags"][dag_id])
 
 
 def test_it_looks_every_quarter_of_an_hour_one_run_at_a_time(dag: dict[str, Any]):
@@ -102,8 +116,9 @@ def test_a_stage_works_at_few_files_at_once(tasks: dict[str, Task]):
         assert task["pool"] == "esr_exchange"
 
 
-def test_every_task_is_bounded_and_retried(tasks: dict[str, Task]):
-    for task in tasks.values():
+@pytest.mark.parametrize("dag_id", DAG_IDS)
+def test_every_task_is_bounded_and_retried(parsed: dict[str, Any], dag_id: str):
+    for task in tasks_of(of_dag(parsed, dag_id)).values():
         assert task["owner"] == "esr-exchange"
         assert task["retries"] == 3
         assert task["has_retry_policy"]
@@ -114,3 +129,60 @@ def test_every_task_is_bounded_and_retried(tasks: dict[str, Task]):
 def test_a_mapped_task_shows_what_came_of_its_file(tasks: dict[str, Task]):
     for stage in STAGES:
         assert "told" in tasks[f"file.{stage}"]["map_index_template"]
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "schedule"),
+    [
+        ("esr_generation", "7-59/15 * * * *"),
+        ("esr_outbound", "0 14 * * *"),
+        ("esr_confirmations", "11-59/15 * * * *"),
+    ],
+)
+def test_the_way_out_goes_by_the_clock_of_london_one_run_at_a_time(
+    parsed: dict[str, Any], dag_id: str, schedule: str
+):
+    dag = of_dag(parsed, dag_id)
+    assert dag["timetable"]["__type"].endswith("CronTriggerTimetable")
+    assert dag["timetable"]["__var"]["expression"] == schedule
+    assert dag["timetable"]["__var"]["timezone"] == "Europe/London"
+    assert (dag["catchup"], dag["max_active_runs"], dag["tags"]) == (False, 1, ["esr"])
+    assert dag["deadline"][0]["callback"]["__data__"]["path"] == "include.notify.deadline_missed"
+
+
+def test_each_deanery_waits_for_its_inbound_and_its_two_files_do_not_wait_for_each_other(
+    parsed: dict[str, Any],
+):
+    dag = of_dag(parsed, "esr_outbound")
+    tasks = tasks_of(dag)
+    assert sorted(tasks) == sorted(["deaneries", *(f"deanery.{stage}" for stage in OUTBOUND)])
+    after = {name: sorted(task.get("downstream_task_ids", [])) for name, task in tasks.items()}
+    assert after["deanery.ready"] == ["deanery.sweep"]
+    assert after["deanery.sweep"] == ["deanery.export_app", "deanery.export_dnc"]
+    assert after["deanery.export_app"] == after["deanery.export_dnc"] == []
+    group = dag["task_group"]["children"]["deanery"][1]
+    assert group["is_mapped"]
+    assert "deaneries" in json.dumps(group["expand_input"])
+
+
+@pytest.mark.parametrize(
+    ("dag_id", "lister", "stage"),
+    [
+        ("esr_generation", "receive", "deanery.generate"),
+        ("esr_confirmations", "discover", "file.confirm"),
+    ],
+)
+def test_one_task_a_subject_that_was_found(parsed: dict[str, Any], dag_id: str, lister: str, stage: str):
+    dag = of_dag(parsed, dag_id)
+    tasks = tasks_of(dag)
+    assert tasks[lister]["downstream_task_ids"] == [stage]
+    group = dag["task_group"]["children"][stage.partition(".")[0]][1]
+    assert group["is_mapped"]
+    assert lister in json.dumps(group["expand_input"])
+    assert "told" in tasks[stage]["map_index_template"]
+
+
+def test_receipts_and_silence_wait_for_no_answer(parsed: dict[str, Any]):
+    tasks = tasks_of(of_dag(parsed, "esr_confirmations"))
+    downstream = {name for task in tasks.values() for name in task.get("downstream_task_ids", [])}
+    assert {"receipts", "unanswered"} <= set(tasks) - downstream

@@ -19,8 +19,11 @@ def folder(settings: Settings) -> Iterator[SftpFolder]:
     own = f"t{settings.landing_bucket[-12:]}"
     with sftp_folder(*where, settings.sftp_password.get_secret_value(), own) as opened:
         yield opened
+        for name in opened.names("taken"):
+            opened.remove(f"taken/{name}")
         for name in opened.names():
-            opened.remove(name)
+            if name != "taken":
+                opened.remove(name)
 
 
 def test_a_file_is_there_as_it_was_made(folder):
@@ -46,3 +49,16 @@ def test_an_upload_may_go_on_later(folder):
     folder.put(NAME, b"first ")
     folder.append(NAME, b"second")
     assert folder.read(NAME) == b"first second"
+
+
+def test_a_file_is_moved_below_over_one_of_its_name(folder):
+    for body in (b"first", b"second"):
+        folder.put(NAME, body)
+        folder.move(NAME, "taken")
+    assert folder.names() == ["taken"]
+    assert folder.names("taken") == [NAME]
+    assert folder.read(f"taken/{NAME}") == b"second"
+
+
+def test_a_folder_that_is_not_there_has_no_names(folder):
+    assert folder.names("taken") == []

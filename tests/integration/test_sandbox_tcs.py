@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ import requests
 from include.sandbox.esr import words
 from include.sandbox.esr.world import FIRST_PERSON, FIRST_PLACEMENT, FIRST_POST, World
 from include.sandbox.tcs.process import TcsSandbox, running
+from include.sandbox.tcs.state import as_told
 
 PEOPLE = 300
 WORLD = World(people=PEOPLE)
@@ -441,3 +443,81 @@ def test_the_admin_endpoints_want_their_token(tcs):
 def test_the_stack_runs_one_with_three_thousand_people(tcs_sandbox):
     assert tcs_sandbox.admin("GET", "health") == {"people": 3000, "seed": 7, "changes": 0}
     assert tcs_sandbox.get(f"posts/{FIRST_POST + 2999}")["nationalPostNumber"] == World().post_number(2999)
+
+
+# -- placements that change
+
+
+def first_future() -> int:
+    """The id of a coming placement."""
+    return next(one.id for person in range(PEOPLE) if (one := WORLD.future(person)) is not None)
+
+
+def test_a_placement_is_moved_and_unapproved_and_everything_else_of_it_stays(tcs: TcsSandbox):
+    before = tcs.placement(first_future())
+    assert before is not None
+    tcs.move_placement(before["id"], date(2026, 8, 12))
+    tcs.approve_placement(before["id"], approved=False)
+    changed = {"dateFrom": "2026-08-12", "lifecycleState": "DRAFT"}
+    assert tcs.placement(before["id"]) == before | changed
+
+
+def test_a_placement_that_goes_to_another_post_leaves_the_first(tcs: TcsSandbox):
+    before = tcs.placement(first_future())
+    assert before is not None
+    tcs.load_placements({"id": before["id"], "traineeId": before["traineeId"], "postId": POST})
+
+    def ids(post: int) -> set[int]:
+        return {one["placementId"] for one in tcs.get(f"posts/{post}/placements/new")}
+
+    assert before["id"] in ids(POST)
+    assert before["id"] not in ids(before["postId"])
+
+
+def test_a_placement_is_added_and_one_that_is_not_there_cannot_change(tcs: TcsSandbox):
+    added = tcs.add_placement(PERSON, POST, date(2026, 8, 5), date(2027, 8, 3), placementType="Suspended")
+    found = tcs.placement(added)
+    assert found is not None
+    assert (found["traineeId"], found["postId"], found["placementType"]) == (PERSON, POST, "Suspended")
+    tcs.remove_placement(added)
+    with pytest.raises(KeyError):
+        tcs.move_placement(added, date(2026, 8, 5))
+
+
+def test_what_tcs_was_told_of_exports_is_counted(tcs: TcsSandbox, call: Client):
+    placement, file = first_future(), "DE_KSS_APP_20260708_00000001.DAT"
+    body = {
+        "exportedAt": "2026-07-08T13:00:00.000Z",
+        "filename": file,
+        "placementId": placement,
+        "positionNumber": "20000002",
+        "positionId": 20000002,
+        "status": "EXPORTED",
+    }
+    for _ in range(2):
+        assert call("POST", f"placements/{placement}/esr-exported", body).status_code == 201
+    assert tcs.exported() == {(file, 20000002, "EXPORTED"): 2}
+
+
+def test_what_tcs_knows_can_be_known_from_what_it_was_told(tcs: TcsSandbox):
+    added = tcs.add_placement(PERSON, POST, date(2026, 8, 5), date(2027, 8, 3))
+    tcs.approve_placement(first_future(), approved=False)
+    known = as_told(WORLD, tcs.told())
+    for placement_id in (added, first_future()):
+        known_one, theirs = known.placement(placement_id), tcs.placement(placement_id)
+        assert known_one is not None
+        assert theirs is not None
+        assert known_one.items() <= theirs.items()
+
+
+def test_the_turnover_is_when_it_is_told_to_be(tmp_path):
+    with running(tmp_path, "--people", "30", "--turnover", "2027-02-03") as started:
+        ends, starts = set(), set()
+        for one in started.get(f"posts/{FIRST_POST + 13}/placements/new"):
+            ends.add(one["dateTo"])
+            starts.add(one["dateFrom"])
+    world = World(people=30, turnover=date(2027, 2, 3))
+    details = [world.placement_details(one) for one in world.placements_of_post(13)]
+    assert (starts, ends) == ({one["dateFrom"] for one in details}, {one["dateTo"] for one in details})
+    assert "2027-02-03" in starts
+    assert "2027-02-02" not in starts

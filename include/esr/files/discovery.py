@@ -16,17 +16,28 @@ from include.esr.documents import FileState
 from include.esr.files import ledger
 from include.esr.files.admission import Arrival, admit
 from include.esr.files.entry import Remote
-from include.esr.files.landing import END_BYTES, inspect, object_key, read_name, refusal, too_early, too_large
+from include.esr.files.landing import (
+    END_BYTES,
+    concerns,
+    inspect,
+    object_key,
+    read_name,
+    refusal,
+    too_early,
+    too_large,
+)
 from include.esr.files.sftp import DONE, REJECTED, RemoteFile, open_folder
 from include.esr.files.sightings import forget_others, has_settled
 from include.esr.formats.frame import tail_is_footer
+from include.esr.names import RMT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from include.esr.context import EsrContext
     from include.esr.files.entry import Entry
     from include.esr.files.sftp import EsrFolder
+    from include.esr.names import FileType
 
 STAGE = "discover"
 GONE = "gone"
@@ -107,10 +118,15 @@ class _Look:
             raise error.located(subject=name, stage=STAGE)
 
 
-def discover(ctx: EsrContext) -> Discovered:
+def discover(ctx: EsrContext, types: Collection[FileType] = RMT) -> Discovered:
     """Land every file that is completely there, and put the partner's copy away.
 
     A file that cannot be read or put away is told in ``failed`` and does not hold up the others.
+
+    Args:
+        ctx: The stage's context.
+        types: What to look for; others stay where they are. Files with a name that makes no sense are
+            taken, and rejected, by who looks for RMF and RMC.
 
     Raises:
         ConfigurationError: The server refuses us, or the landing zone or store does.
@@ -118,7 +134,7 @@ def discover(ctx: EsrContext) -> Discovered:
             was so for ``MAX_IN_A_ROW`` of them. What was landed so far is on the ledger.
     """
     look = _Look(ctx)
-    waiting = ledger.misplaced(ctx.store)
+    waiting = [entry for entry in ledger.misplaced(ctx.store) if concerns(entry.type, types)]
     with _Connection(look) as connection:
         for entry in waiting:
             folder, copy = connection.folder(), _copy_of(entry)
@@ -132,7 +148,7 @@ def discover(ctx: EsrContext) -> Discovered:
         forget_others(ctx.store, [file.name for file in listing.files])
         for file in listing.files:
             folder = connection.folder()
-            if file not in look.stuck:
+            if file not in look.stuck and read_name(file.name).concerns(types):
                 with look.one(file.name):
                     _take(look, folder, file)
     if look.failure:
@@ -192,8 +208,6 @@ def _own_side() -> Iterator[None]:
 
 def _take(look: _Look, folder: EsrFolder, file: RemoteFile) -> None:
     ctx = look.ctx
-    if read_name(file.name).is_for_later:
-        return
     with _own_side():
         settled = has_settled(ctx.store, file, now=ctx.now(), seconds=ctx.settings.esr_settle_seconds)
     arrival = None

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from include.esr.errors import FileRejectedError
 from include.esr.formats.frame import counted_by, sniff
-from include.esr.names import RMT, FileName, FileType
+from include.esr.names import ANSWERS, RMT, FileName
 from include.quality.gate import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import date
 
     from include.esr.files.sftp import RemoteFile
+    from include.esr.names import FileType
 
 BLOCK = 2**20
 END_BYTES = 4096
 """What is looked at of a file's start and end."""
 FRAME_LINES = 2
-LATER = frozenset({FileType.APC, FileType.DCC})
-"""Confirmations: they come into the same folder and are read by a stage of their own."""
 _UNDEFINED = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")  # the bytes Windows-1252 gives no meaning
 MAX_DAYS_AHEAD = 2
 """A file of a later day than this many after the one it came on is a mistake in its name."""
@@ -113,10 +113,18 @@ class Called:
     name: FileName | None
     reason: Reason | None
 
-    @property
-    def is_for_later(self) -> bool:
-        """Return whether another stage reads it: it stays where it is."""
-        return self.name is not None and self.name.type in LATER
+    def concerns(self, types: Collection[FileType]) -> bool:
+        """Tell whether a look for these types takes the file; see ``concerns``."""
+        return concerns(self.name.type if self.name else None, types)
+
+
+def concerns(kind: FileType | None, types: Collection[FileType]) -> bool:
+    """Tell whether a look for some types takes a file of a kind.
+
+    ESR's data and its answers come into one folder, and each stage looks for its own. What is neither, or
+    has a name that cannot be read (``None``), is the business of who looks for data.
+    """
+    return kind in types if kind in ANSWERS else not RMT.isdisjoint(types)
 
 
 def read_name(name: str) -> Called:
@@ -125,7 +133,7 @@ def read_name(name: str) -> Called:
         parsed = FileName.parse(name)
     except FileRejectedError as error:
         return Called(None, Reason(error.code, f"{error.message}: ask the sender to name it so"))
-    if parsed.type in RMT | LATER:
+    if parsed.type in RMT | ANSWERS:
         return Called(parsed, None)
     return Called(
         parsed, Reason("not_inbound", f"{parsed.type} is what we send to ESR: ask why it came back")

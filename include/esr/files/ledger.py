@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 from include.errors import ConfigurationError, FatalError
 from include.esr.documents import APPLIED, DONE, FileState
 from include.esr.files.entry import Entry, Remote, SavedMark, Seen, SplitMark, document_of, entry_of, plain
+from include.esr.names import RMT
 from include.storage.mongo import store_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import date, datetime
 
     from pymongo.client_session import ClientSession
 
+    from include.esr.names import FileType
     from include.quality.gate import Reason
     from include.storage.mongo import Document, IntegrationStore
 
@@ -92,9 +94,18 @@ def entries(
     )
 
 
-def due(store: IntegrationStore, *, deanery: str | None = None) -> list[str]:
-    """Return the ids of the files with work left to do, deanery by deanery, each in sequence."""
-    query: dict[str, Any] = {"state": {"$in": [state.value for state in FileState if state not in DONE]}}
+def due(store: IntegrationStore, *, deanery: str | None = None, types: Iterable[FileType] = RMT) -> list[str]:
+    """Return the ids of the files with work left to do, deanery by deanery, each in sequence.
+
+    Args:
+        store: The store.
+        deanery: Of this deanery only.
+        types: Of these types only: each stage has its own.
+    """
+    query: dict[str, Any] = {
+        "state": {"$in": [state.value for state in FileState if state not in DONE]},
+        "type": {"$in": sorted(types)},
+    }
     query["deanery"] = deanery if deanery is not None else {"$ne": None}
     return [
         found["_id"]
@@ -119,13 +130,14 @@ def names_of(store: IntegrationStore, sha256: str, *, other_than: str) -> list[s
 def siblings(store: IntegrationStore, entry: Entry) -> list[Entry]:
     """Return the files of its deanery that a file's place in the sequence depends on, itself included.
 
-    They are the nearest before and after it, all before it that are at work, and all with its number; in
-    sequence, without their alerts, counts and marks.
+    Only RMF and RMC count: an answer of ESR has the number of our file. They are the nearest before and
+    after it, all before it that are at work, and all with its number; in sequence, without their alerts,
+    counts and marks.
 
     Raises:
         IntegrationError: As ``store_errors`` says.
     """
-    mine: dict[str, Any] = {"deanery": entry.deanery}
+    mine: dict[str, Any] = {"deanery": entry.deanery, "type": {"$in": sorted(RMT)}}
     before, after = {"$lte": entry.order}, {"$gt": entry.order}
     found: dict[str, Document] = {}
     with store_errors(entry.file_id):

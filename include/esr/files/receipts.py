@@ -56,7 +56,8 @@ def prepare_receipt(
     Raises:
         FatalError: The file is not on the ledger.
     """
-    found = store["esr_file"].find_one({"_id": entry.file_id}, {"state": 1, "reason": 1}, session=session)
+    wanted = {"state": 1, "reason": 1, "tally.types": 1}
+    found = store["esr_file"].find_one({"_id": entry.file_id}, wanted, session=session)
     if found is None:
         raise FatalError("no receipt for a file that is not on the ledger", subject=entry.file_id)
     rejected = found["state"] == FileState.REJECTED.value
@@ -71,6 +72,7 @@ def prepare_receipt(
         "errors": errors,
         "more": bad - len(errors),
         "counts": dict(counts),
+        "types": _types(found, accepted=not rejected),
     }
     before = store["esr_receipt"].find_one({"_id": entry.file_id}, session=session)
     if before is not None and verdict.items() <= before.items():
@@ -81,3 +83,15 @@ def prepare_receipt(
         upsert=True,
         session=session,
     )
+
+
+def _types(found: Mapping[str, Any], *, accepted: bool) -> dict[str, dict[str, int]]:
+    """Return how many lines of each record type were accepted and rejected; of a rejected file all are."""
+    types = (found.get("tally") or {}).get("types") or {}
+    return {
+        code: {
+            "accepted": each["good"] if accepted else 0,
+            "rejected": each["bad"] + (0 if accepted else each["good"]),
+        }
+        for code, each in sorted(types.items())
+    }

@@ -10,12 +10,14 @@ from include.esr.files import ledger
 from include.esr.names import RMT, ledger_name
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
 
     from pymongo.client_session import ClientSession
 
     from include.esr.context import EsrContext
     from include.esr.files.entry import Entry
+    from include.esr.names import FileType
 
 
 def replay_file(ctx: EsrContext, name: str, *, accept: str | None = None) -> Entry:
@@ -47,8 +49,10 @@ def replay_file(ctx: EsrContext, name: str, *, accept: str | None = None) -> Ent
     return ledger.read(ctx.store, entry.file_id)
 
 
-def replay_days(ctx: EsrContext, start: datetime, end: datetime) -> list[str]:
-    """Replay every RMF and RMC whose day begins in an interval, and return their ids in sequence.
+def replay_days(
+    ctx: EsrContext, start: datetime, end: datetime, types: Collection[FileType] = RMT
+) -> list[str]:
+    """Replay every file of some types whose day begins in an interval, and return their ids in sequence.
 
     Files that were refused when they came stay so.
 
@@ -58,6 +62,7 @@ def replay_days(ctx: EsrContext, start: datetime, end: datetime) -> list[str]:
         ctx: The stage's context.
         start: The start, inclusive, UTC.
         end: The end, exclusive, UTC.
+        types: RMF and RMC, unless it is said otherwise.
 
     Raises:
         TransientError: The store did not answer.
@@ -69,7 +74,7 @@ def replay_days(ctx: EsrContext, start: datetime, end: datetime) -> list[str]:
     chosen = [
         entry
         for entry in ledger.entries(ctx.store, since=first, until=last, limit=10_000)
-        if entry.type in RMT and not entry.refused_on_arrival
+        if entry.type in types and not entry.refused_on_arrival
     ]
     return [replay_file(ctx, entry.file_id).file_id for entry in chosen]
 

@@ -232,7 +232,7 @@ class EsrFolder:
 
         with sftp_errors(doing):
             try:
-                answer: Answer = self._runner.run(work if bounded else _within(self._timeout, work))
+                answer: Answer = self._runner.run(work if bounded else within(self._timeout, work))
                 return answer
             except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath) as error:
                 if must_exist:
@@ -250,20 +250,37 @@ def open_folder(settings: Settings) -> Iterator[EsrFolder]:
         ConfigurationError: The server's key is not the pinned one, or it refuses the login.
         TransientError: It does not answer.
     """
+    with open_client(settings) as (client, runner):
+        yield EsrFolder(client, runner, settings)
+
+
+@contextmanager
+def open_client(settings: Settings) -> Iterator[tuple[asyncssh.SFTPClient, asyncio.Runner]]:
+    """Give an SFTP client on a new connection, closed at the end, and the loop it lives on.
+
+    Raises:
+        ConfigurationError: The server's key is not the pinned one, or it refuses the login.
+        TransientError: It does not answer.
+    """
     # It tells about every connection; a task's log is for what the task did.
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
     with asyncio.Runner() as runner:
         with sftp_errors(f"connecting to {settings.sftp_host}:{settings.sftp_port}"):
-            connection = runner.run(_within(3 * settings.request_timeout, _connect(settings)))
-            client = runner.run(_within(settings.request_timeout, connection.start_sftp_client()))
+            connection = runner.run(within(3 * settings.request_timeout, _connect(settings)))
+            client = runner.run(within(settings.request_timeout, connection.start_sftp_client()))
         try:
-            yield EsrFolder(client, runner, settings)
+            yield client, runner
         finally:
             connection.abort()
-            runner.run(_within(settings.request_timeout, connection.wait_closed()))
+            runner.run(within(settings.request_timeout, connection.wait_closed()))
 
 
-async def _within(seconds: float, work: Any) -> Any:
+async def within(seconds: float, work: Any) -> Any:
+    """Await work for so long.
+
+    Raises:
+        TimeoutError: It took longer.
+    """
     async with asyncio.timeout(seconds):
         return await work
 

@@ -50,6 +50,8 @@ class Column(_Part):
         max_length: Characters a text may have at most; ``None`` leaves it to the dialect.
         allowed: The only values a text may have; empty allows all.
         quoted: Whether we write it in quotes; read it is either way. ``None``: a text is, others are not.
+        free_text: Who writes it may have left delimiters and quotes in it as they came: a line is read from
+            both ends, and what lies between is this text.
     """
 
     name: Name
@@ -58,6 +60,7 @@ class Column(_Part):
     max_length: int | None = Field(default=None, ge=1)
     allowed: tuple[str, ...] = ()
     quoted: bool | None = None
+    free_text: bool = False
 
     @property
     def in_quotes(self) -> bool:
@@ -68,6 +71,8 @@ class Column(_Part):
     def _limits_are_of_text(self) -> Self:
         if self.type is not ColumnType.TEXT and (self.max_length or self.allowed):
             raise ValueError(f"{self.name}: only a text has max_length or allowed")
+        if self.free_text and (self.type is not ColumnType.TEXT or self.allowed):
+            raise ValueError(f"{self.name}: only a text that may be anything is free_text")
         return self
 
 
@@ -92,6 +97,11 @@ class RecordFormat(_Part):
         """Return the names of its columns, in order."""
         return [column.name for column in self.columns]
 
+    @cached_property
+    def free_text(self) -> int | None:
+        """Return which of its columns, from 0, is a free text."""
+        return next((at for at, column in enumerate(self.columns) if column.free_text), None)
+
     def place(self, name: str) -> int:
         """Return the 1-based place of a column in the line."""
         return self.names.index(name) + 2
@@ -100,6 +110,8 @@ class RecordFormat(_Part):
     def _names_are_sound(self) -> Self:
         if len(set(self.names)) < len(self.names) or {"line", "type"} & set(self.names):
             raise ValueError(f"{self.code}: a name occurs twice, or is one of ours (line, type)")
+        if sum(column.free_text for column in self.columns) > 1:
+            raise ValueError(f"{self.code}: only one column can be free_text")
         if self.unique:
             column = self.by_name[self.unique]
             if column.type not in {ColumnType.INTEGER, ColumnType.DIGITS} or not column.mandatory:

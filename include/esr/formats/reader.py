@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from include.esr.formats.chunks import BEGINNING, BadLine, Chunk, Footer, Header, Start
 from include.esr.formats.duplicates import DuplicateGuard
 from include.esr.formats.frame import BLANK, MAX_TAIL, without_tail
+from include.esr.formats.free_text import mended, with_mended
 from include.esr.formats.lines import MAX_TEXT, Fault, Lines, find_lines
 from include.esr.formats.values import BadRow, read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
     from typing import BinaryIO
 
@@ -161,10 +162,12 @@ def _chunk(block: _Block, fmt: FileFormat, at: Start, encoding: str, max_line_by
     codes = [fmt.header.code, fmt.footer.code, *fmt.records]
     kinds = lines.kinds(codes, fmt.dialect)
     _mark_kinds(lines, kinds, starts=at == BEGINNING, ends=block.last)
+    records = [fmt.header, fmt.footer, *fmt.records.values()]
+    sound = _with_free_texts(lines, kinds, records, fmt)
     bad = _faulty(lines, codes, kinds)
     tables: dict[str, pa.Table] = {}
-    for index, record in enumerate([fmt.header, fmt.footer, *fmt.records.values()]):
-        table, wrong = _read_kind(lines, kinds == index, record, fmt)
+    for index, record in enumerate(records):
+        table, wrong = _read_kind(lines, sound, kinds == index, record, fmt)
         bad += wrong
         if table is not None:
             tables[record.code] = table
@@ -197,6 +200,16 @@ def _mark_kinds(lines: Lines, kinds: npt.NDArray[np.int8], *, starts: bool, ends
     lines.mark(Fault.MISPLACED_FOOTER, footer)
 
 
+def _with_free_texts(
+    lines: Lines, kinds: npt.NDArray[np.int8], records: Sequence[RecordFormat], fmt: FileFormat
+) -> Lines:
+    """Return the lines as they are to be parsed: free texts in quotes."""
+    sound: dict[int, bytes] = {}
+    for index, record in enumerate(records):
+        sound |= mended(lines, kinds == index, record, fmt.dialect)
+    return with_mended(lines, sound)
+
+
 def _faulty(lines: Lines, codes: list[str], kinds: npt.NDArray[np.int8]) -> list[BadLine]:
     import numpy as np
 
@@ -212,16 +225,16 @@ def _bad_line(lines: Lines, index: int, record_type: str, code: str, message: st
 
 
 def _read_kind(
-    lines: Lines, of_kind: npt.NDArray[np.bool_], record: RecordFormat, fmt: FileFormat
+    lines: Lines, sound: Lines, of_kind: npt.NDArray[np.bool_], record: RecordFormat, fmt: FileFormat
 ) -> tuple[pa.Table | None, list[BadLine]]:
-    """Return the good lines of one record type as a table, and the bad ones."""
+    """Return the good lines of one record type as a table, and the bad ones, which are told as they came."""
     import numpy as np
 
     indexes = np.flatnonzero(of_kind & (lines.faults == Fault.NONE))
     if not len(indexes):
         return None, []
-    longest = int((lines.ends - lines.starts)[indexes].max())
-    table, rows, wrong = read_rows(lines.only(indexes), record, fmt.dialect, longest=longest)
+    longest = int((sound.ends - sound.starts)[indexes].max())
+    table, rows, wrong = read_rows(sound.only(indexes), record, fmt.dialect, longest=longest)
     bad = [_told(lines, indexes, record.code, row) for row in wrong]
     if not len(rows):
         return None, bad

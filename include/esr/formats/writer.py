@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from include.errors import RecordError
 from include.esr.formats.layout import ColumnType
 from include.esr.formats.values import DECIMAL, MAX_DIGITS
+from include.quality.gate import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -51,6 +52,25 @@ def write_file(
     return "".join(lines).encode()
 
 
+def check_record(fmt: FileFormat, record: Mapping[str, object]) -> Reason | None:
+    """Return why a record cannot stand in a file, ``None`` if it can: what ``write_file`` would refuse.
+
+    Args:
+        fmt: What the file's lines are.
+        record: Column values by name and the record code as ``type``; days as ``date``.
+    """
+    try:
+        layout = _format_of(record, fmt)
+        _require_known(record, layout)
+        for column in layout.columns:
+            value = record.get(column.name)
+            if value is not None or column.mandatory:
+                _field(value, column, layout, fmt.dialect)
+    except RecordError as error:
+        return Reason(error.code, error.message)
+    return None
+
+
 def _data_lines(fmt: FileFormat, records: Iterable[Mapping[str, object]], *, subject: str) -> Iterator[str]:
     for ordinal, record in enumerate(records, start=1):
         try:
@@ -68,10 +88,14 @@ def _format_of(record: Mapping[str, object], fmt: FileFormat) -> RecordFormat:
 
 
 def _line(record: Mapping[str, object], layout: RecordFormat, dialect: Dialect) -> str:
-    if unknown := record.keys() - layout.by_name.keys() - {"type"}:
-        raise RecordError(f"{layout.code} has no column {min(unknown)}", code="unknown_column")
+    _require_known(record, layout)
     values = [_field(record.get(column.name), column, layout, dialect) for column in layout.columns]
     return dialect.delimiter.join([layout.code, *values]) + "\n"
+
+
+def _require_known(record: Mapping[str, object], layout: RecordFormat) -> None:
+    if unknown := record.keys() - layout.by_name.keys() - {"type"}:
+        raise RecordError(f"{layout.code} has no column {min(unknown)}", code="unknown_column")
 
 
 def _field(value: object, column: Column, layout: RecordFormat, dialect: Dialect) -> str:

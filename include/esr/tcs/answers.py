@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 from include.errors import TransientError
@@ -48,6 +49,7 @@ class Placement:
         post_number: ``nationalPostNumber`` of the placement's post.
         trainee_id: Person id; absent where TCS does not say.
         first_day, last_day: ``dateFrom`` and ``dateTo`` as TCS writes them (ISO date).
+        lifecycle_state, site_code, gmc_number: Only the placement in full has them, a summary has not.
     """
 
     id: int
@@ -57,15 +59,31 @@ class Placement:
     last_day: str | None = None
     kind: str | None = None
     status: str | None = None
+    lifecycle_state: str | None = None
+    site_code: str | None = None
+    gmc_number: str | None = None
+    whole_time_equivalent: float | None = None
+    forenames: str | None = None
+    legal_forenames: str | None = None
+    surname: str | None = None
+    legal_surname: str | None = None
+    email: str | None = None
+    grade: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A person of TCS: contact details and personal details as TCS keeps them (its field names)."""
+    """A person of TCS: contact details and personal details as TCS keeps them (its field names).
+
+    Attributes:
+        gmc_number, gdc_number: Of the registers; absent when there is none.
+    """
 
     id: int
     contact: Json
     personal: Json
+    gmc_number: str | None = None
+    gdc_number: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +100,13 @@ class Absence:
 
 
 @dataclass(frozen=True, slots=True)
-class PostEvent:
-    """One event a post was told of, as read back from TCS.
+class EsrEvent:
+    """One event a post or a placement was told of, as read back from TCS (``esrEvents``).
 
     Attributes:
-        at: ``eventDateTime``, UTC, in milliseconds.
-        status: ``RECONCILED`` or ``DELETED``.
+        at: ``eventDateTime`` of a post, ``exportedAt`` of a placement; UTC, in milliseconds.
+        status: ``RECONCILED`` or ``DELETED`` of a post; ``EXPORTED``, ``EXPORTED_AND_PROCESSED`` or
+            ``EXPORTED_PROCESSED_WITH_ERRORS`` of a placement.
     """
 
     at: datetime
@@ -102,6 +121,14 @@ class PostChanged:
     """What is told to a post with ``esr-changed``; ``body`` is the JSON as TCS wants it."""
 
     post_id: int
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacementExported:
+    """What is told to a placement with ``esr-exported``; ``body`` is the JSON as TCS wants it."""
+
+    placement_id: int
     body: Mapping[str, Any]
 
 
@@ -161,21 +188,36 @@ def numbered_post_of(item: Any) -> Post | None:
     return None if _is_null(an_object(item, "a post"), "nationalPostNumber") else post_of(item)
 
 
-def placement_of(item: Any) -> Placement:
-    """Return a placement summary.
+def placement_of(item: Any, asked: int | None = None) -> Placement:
+    """Return a placement: a summary's, or that asked for, in full.
+
+    What ESR is told of it is taken leniently: a value that is null or of an odd shape is absent.
 
     Raises:
-        UnreadableAnswerError: It has no id.
+        UnreadableAnswerError: It has no id, is another one than asked for, or its trainee is no id.
     """
     found = an_object(item, "a placement")
+    placement_id = _integer(found, "placementId" if asked is None or "placementId" in found else "id")
+    if asked is not None and placement_id != asked:
+        raise UnreadableAnswerError("TCS answered with another placement than was asked for")
     return Placement(
-        id=_integer(found, "placementId"),
+        id=placement_id,
         post_number=_say(found, "nationalPostNumber"),
         trainee_id=_integer(found, "traineeId") if found.get("traineeId") is not None else None,
         first_day=_say(found, "dateFrom"),
         last_day=_say(found, "dateTo"),
         kind=_say(found, "placementType"),
         status=_say(found, "status"),
+        lifecycle_state=_say(found, "lifecycleState"),
+        site_code=_say(found, "siteCode"),
+        gmc_number=_registration(found, "traineeGmcNumber"),
+        whole_time_equivalent=_share(found, "placementWholeTimeEquivalent"),
+        forenames=_say(found, "forenames"),
+        legal_forenames=_say(found, "legalforenames"),
+        surname=_say(found, "surname"),
+        legal_surname=_say(found, "legalsurname"),
+        email=_say(found, "email"),
+        grade=_say(found, "gradeAbbreviation"),
     )
 
 
@@ -192,6 +234,8 @@ def person_of(item: Any, asked: int) -> Person:
         asked,
         an_object(found.get("contactDetails") or {}, "contact details"),
         an_object(found.get("personalDetails") or {}, "personal details"),
+        _registration(found.get("gmcDetails"), "gmcNumber"),
+        _registration(found.get("gdcDetails"), "gdcNumber"),
     )
 
 
@@ -217,15 +261,20 @@ def absence_of(item: Any, asked: str) -> Absence:
     return Absence(_integer(found, "id"), asked, found)
 
 
-def event_of(item: Any) -> PostEvent:
-    """Return one event of a post.
+def events_of(answer: Any, moment_field: str) -> tuple[EsrEvent, ...]:
+    """Return the events of a post or placement in full; ``moment_field`` is what their time is called.
 
     Raises:
-        UnreadableAnswerError: It has no time, position or status.
+        UnreadableAnswerError: They are not there, or one has no time, position or status.
     """
-    found = an_object(item, "an event of a post")
-    return PostEvent(
-        at=moment(_text(found, "eventDateTime")),
+    found = an_object(answer, "what has events")
+    return tuple(_event_of(item, moment_field) for item in a_list(found.get("esrEvents"), "events"))
+
+
+def _event_of(item: Any, moment_field: str) -> EsrEvent:
+    found = an_object(item, "an event")
+    return EsrEvent(
+        at=moment(_text(found, moment_field)),
         position_id=_integer(found, "positionId"),
         status=_text(found, "status"),
         filename=_say(found, "filename"),
@@ -298,6 +347,26 @@ def _is_null(found: Json, field: str) -> bool:
 def _say(found: Json, field: str) -> str | None:
     value = found.get(field)
     return value if isinstance(value, str) else None
+
+
+def _registration(found: Any, field: str) -> str | None:
+    """Return a registration number; one written as a JSON number is one as well."""
+    value = found.get(field) if isinstance(found, dict) else None
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return str(value).strip() or None
+
+
+def _share(found: Json, field: str) -> float | None:
+    """Return a number of at least 0, however it is written (``0.8``, ``"0.8"``)."""
+    value = found.get(field)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        share = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return share if 0 <= share < inf else None
 
 
 def _unreadable(wanted: str, answer: Any) -> UnreadableAnswerError:

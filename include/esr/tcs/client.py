@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import quote
 
 import orjson
@@ -18,18 +18,18 @@ from include.errors import FatalError, NotYetError, TransientError
 from include.esr.tcs.answers import (
     Absence,
     Body,
+    EsrEvent,
     Outcome,
     Person,
     Placement,
+    PlacementExported,
     Post,
     PostChanged,
-    PostEvent,
     UnreadableAnswerError,
     Verdict,
     a_list,
     absence_of,
-    an_object,
-    event_of,
+    events_of,
     numbered_post_of,
     person_of,
     placement_of,
@@ -136,6 +136,10 @@ class Tcs:
         """Return the placements of each post; a missing key says that TCS has no such post."""
         return _known(ids, self._each(partial(self._placements, "posts"), ids))
 
+    def placements(self, ids: Collection[int]) -> dict[int, Placement]:
+        """Return placements in full; a missing key says that TCS has no such placement."""
+        return _known(ids, self._each(self._placement, ids))
+
     def absences(self, absence_ids: Collection[str]) -> dict[str, Absence | None]:
         """Return the absence of each of ESR's absence ids, ``None`` where TCS says there is none."""
         return dict(zip(absence_ids, self._each(self._absence, absence_ids), strict=True))
@@ -169,9 +173,14 @@ class Tcs:
         """
         return _settled(self._each(partial(self._create_absence, until), absences))
 
-    def post_events(self, post_ids: Collection[int]) -> dict[int, tuple[PostEvent, ...]]:
+    def post_events(self, post_ids: Collection[int]) -> dict[int, tuple[EsrEvent, ...]]:
         """Return what each post was told so far; a missing key says that TCS has no such post."""
-        return _known(post_ids, self._each(self._events, post_ids))
+        return _known(post_ids, self._each(partial(self._events, "posts", "eventDateTime"), post_ids))
+
+    def placement_events(self, placement_ids: Collection[int]) -> dict[int, tuple[EsrEvent, ...]]:
+        """Return what each placement was told so far; a missing key says that TCS has none such."""
+        look = partial(self._events, "placements", "exportedAt")
+        return _known(placement_ids, self._each(look, placement_ids))
 
     def tell_posts_changed(
         self, changes: Sequence[PostChanged], *, until: float | None = None
@@ -186,7 +195,18 @@ class Tcs:
             until: Clock reading (``time.monotonic``) after which none is sent any more; those are
                 ``UNKNOWN``.
         """
-        return _settled(self._each(partial(self._tell, until), changes))
+        asked = [(f"/api/posts/{change.post_id:d}/esr-changed", change.body) for change in changes]
+        return _settled(self._each(partial(self._tell, "posts/esr-changed", until), asked))
+
+    def tell_placements_exported(
+        self, exported: Sequence[PlacementExported], *, until: float | None = None
+    ) -> list[Outcome]:
+        """Tell placements that they went to ESR, once each; as ``tell_posts_changed`` in all else.
+
+        An ``UNKNOWN`` one must be read back with ``placement_events`` before it is told again.
+        """
+        asked = [(f"/api/placements/{one.placement_id:d}/esr-exported", one.body) for one in exported]
+        return _settled(self._each(partial(self._tell, "placements/esr-exported", until), asked))
 
     async def _posts_of(self, numbers: Sequence[str]) -> list[Post]:
         """Return the posts of one list of numbers, from as many pages as TCS makes of it."""
@@ -234,12 +254,13 @@ class Tcs:
         )
         return absence_of(answer.json(), absence_id) if answer else None
 
-    async def _events(self, post_id: int) -> tuple[PostEvent, ...] | None:
-        answer = await self._session.find("posts", f"/api/posts/{post_id:d}")
-        if answer is None:
-            return None
-        post = an_object(answer.json(), "a post")
-        return tuple(map(event_of, a_list(post.get("esrEvents"), "events of a post")))
+    async def _placement(self, placement_id: int) -> Placement | None:
+        answer = await self._session.find("placements", f"/api/placements/{placement_id:d}")
+        return placement_of(answer.json(), placement_id) if answer else None
+
+    async def _events(self, whose: str, moment_field: str, owner_id: int) -> tuple[EsrEvent, ...] | None:
+        answer = await self._session.find(whose, f"/api/{whose}/{owner_id:d}")
+        return events_of(answer.json(), moment_field) if answer else None
 
     def _patched(self, endpoint: str, changes: Mapping[int, Json]) -> dict[int, Outcome]:
         outcomes = _answered(self._each(partial(self._patch, endpoint), changes.items()))
@@ -255,9 +276,11 @@ class Tcs:
         body = orjson.dumps({**absence, "id": None})
         return await self._session.tell("absence", "/api/absence", body, until=until)
 
-    async def _tell(self, until: float | None, change: PostChanged) -> Outcome | TransientError:
-        path, body = f"/api/posts/{change.post_id:d}/esr-changed", orjson.dumps(change.body)
-        return await self._session.tell("posts/esr-changed", path, body, until=until)
+    async def _tell(
+        self, endpoint: str, until: float | None, asked: tuple[str, Mapping[str, Any]]
+    ) -> Outcome | TransientError:
+        path, body = asked
+        return await self._session.tell(endpoint, path, orjson.dumps(body), until=until)
 
     def _each(self, ask: Callable[[Asked], Awaitable[Found]], items: Iterable[Asked]) -> list[Found]:
         return self._loop.each(ask, items)

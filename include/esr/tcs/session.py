@@ -339,6 +339,9 @@ class TcsSession:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             response.close()
             raise UnreadableAnswerError(f"a compressed answer for {request.endpoint}", subject=SUBJECT)
+        length = response.content_length
+        if length is not None and length <= self._max_bytes:  # the usual case, and no more can come
+            return await response.read()
         parts: list[bytes] = []
         size = 0
         async for part in response.content.iter_chunked(_CHUNK):

@@ -12,6 +12,7 @@ from include.sandbox.stack.errors import StackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
 COMPONENTS = ("metadatabase", "scheduler", "dag_processor", "triggerer")
 TOKEN_LIFE = 3600.0  # seconds; Airflow's own default is a day
@@ -107,12 +108,30 @@ class AirflowApi:
         ]
         return found
 
-    def trigger(self, dag_id: str, run_id: str) -> dict[str, Any]:
-        """Start a run by hand."""
-        run: dict[str, Any] = self.call(
-            "POST", f"dags/{dag_id}/dagRuns", json={"dag_run_id": run_id, "logical_date": None}
-        )
+    def trigger(self, dag_id: str, run_id: str, *, logical_date: datetime | None = None) -> dict[str, Any]:
+        """Start a run by hand, for a logical date or for none.
+
+        One for a date is due from that date on: of runs that wait, the scheduler takes the one first that
+        has been due for longest.
+        """
+        body: dict[str, object] = {"dag_run_id": run_id, "logical_date": None}
+        if logical_date is not None:
+            body |= {"logical_date": logical_date.isoformat(), "run_after": logical_date.isoformat()}
+        run: dict[str, Any] = self.call("POST", f"dags/{dag_id}/dagRuns", json=body)
         return run
+
+    def give_up(self, dag_id: str, run_id: str) -> None:
+        """Fail a run that has not ended; nothing more of it starts."""
+        self.call("PATCH", f"dags/{dag_id}/dagRuns/{run_id}", json={"state": "failed"})
+
+    def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
+        """Return one run."""
+        run: dict[str, Any] = self.get(f"dags/{dag_id}/dagRuns/{run_id}")
+        return run
+
+    def pause(self, dag_id: str, *, paused: bool = True) -> None:
+        """Pause a DAG or let it go on; nothing of a paused one starts, not even by hand."""
+        self.call("PATCH", f"dags/{dag_id}", json={"is_paused": paused})
 
     def clear(self, dag_id: str, run_id: str) -> None:
         """Clear every task of a run, so that it runs again from its start."""

@@ -19,7 +19,7 @@ from include.sandbox.demo import flows, follow
 from include.sandbox.demo.locks import sole_user
 from include.sandbox.demo.session import Session, local_session
 from include.sandbox.demo.signals import StopRequestedError, foreground, stoppable
-from include.sandbox.demo.summary import esr_table, problems, summarise, summary_table
+from include.sandbox.demo.summary import esr_table, out_lines, out_table, problems, summarise, summary_table
 from include.sandbox.stack.errors import StackError
 from include.sandbox.stack.processes import ProcessBook
 from include.settings import PROJECT_ROOT
@@ -95,6 +95,9 @@ def demo(home: Path, console: Console, screen: Screen, *, patience: float, start
     summary = summarise(outcome.views, outcome.received, outcome.esr.summary, seconds=seconds)
     console.print(summary_table(outcome.views, outcome.received, outcome.truth))
     console.print(esr_table(outcome.esr.summary, outcome.esr.truth))
+    console.print(out_table(outcome.esr.out))
+    for line in out_lines(outcome.esr.out):
+        console.print(Text(f"  {line}"), soft_wrap=True)
     found = problems(outcome.received, outcome.truth) + outcome.esr.problems
     for problem in found:
         console.print(Text(f"not as expected: {problem}", style="red"), soft_wrap=True)

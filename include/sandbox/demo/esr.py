@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -17,30 +18,40 @@ from include.sandbox.stack.tcs import PEOPLE
 from include.sandbox.tcs.process import TcsSandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from include.sandbox.demo.outbound import OutSummary
     from include.sandbox.demo.session import Session
     from include.sandbox.esr.files import MadeFile
+    from include.sandbox.esr.upload import SftpFolder
+    from include.settings import Settings
     from include.storage.mongo import IntegrationStore
 
 DAG_ID = "esr_inbound"
 DEANERIES = ("KSS", "LDN", "NTH")
-DAY = date(2026, 3, 2)
+WORLD = World(people=PEOPLE)
+DAY = date(2026, 7, 6)
+"""The first day of files: a month before the world's turnover, so that applicants are due."""
+DAYS_OF_FILES = 3
+"""Days whose files lie there before the first files go out; one more day follows."""
 FIRST_SEQUENCE = 100
 DIRT = (Dirt.BAD_ID, Dirt.TOO_FEW, Dirt.EMBEDDED_NEWLINE, Dirt.DUPLICATE_POSITION, Dirt.BAD_INDICATOR)
 DONE = (FileState.PUBLISHED.value, FileState.REJECTED.value)
 SUBSCRIBER = "demo"
+_RMT = {"type": {"$in": ["RMF", "RMC"]}}
+"""Of the ledger's files: those that are no answers."""
 
 
 @dataclass(frozen=True, slots=True)
 class EsrSummary:
-    """What ESR's files came to; the counts are those of the store at the end."""
+    """What ESR's files came to, and ours; the counts are those of the store at the end."""
 
     files: int
     records: int
     matched: int
     unmatched: int
     tcs_updates: int
+    out: OutSummary | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +74,16 @@ class EsrTruth:
 
 def make_files(deaneries: Sequence[str] = DEANERIES) -> tuple[list[MadeFile], EsrTruth]:
     """Return one RMF and two days of RMC for each deanery, and what they must come to."""
-    world = World(people=PEOPLE)
-    files = []
-    for deanery in deaneries:
-        files.append(rmf(deanery, DAY, FIRST_SEQUENCE, world=world, dirt=DIRT))
-        files += [
-            rmc(deanery, DAY + timedelta(days=day), FIRST_SEQUENCE + day, world=world) for day in (1, 2)
-        ]
+    files = [file for number in range(DAYS_OF_FILES) for file in files_of(number, deaneries)]
     return files, truth_of(files)
+
+
+def files_of(number: int, deaneries: Sequence[str] = DEANERIES) -> list[MadeFile]:
+    """Return the files of a day, counted from 0: the RMF of each deanery first, then its RMCs."""
+    day, sequence = DAY + timedelta(days=number), FIRST_SEQUENCE + number
+    if number == 0:
+        return [rmf(deanery, day, sequence, world=WORLD, dirt=DIRT) for deanery in deaneries]
+    return [rmc(deanery, day, sequence, world=WORLD) for deanery in deaneries]
 
 
 def truth_of(files: Sequence[MadeFile]) -> EsrTruth:
@@ -92,16 +105,32 @@ def truth_of(files: Sequence[MadeFile]) -> EsrTruth:
 
 def upload(session: Session, files: Sequence[MadeFile]) -> None:
     """Put the files on the SFTP server, as ESR does."""
-    settings, password = session.settings, session.settings.sftp_password
-    with sftp_folder(
-        settings.sftp_host,
-        settings.sftp_port,
-        settings.sftp_user,
-        password.get_secret_value() if password else "",
-        settings.esr_inbound_folder,
-    ) as folder:
+    with folder_of(session.settings, session.settings.esr_inbound_folder) as folder:
         for file in files:
             folder.put(file.name, file.body)
+
+
+@contextmanager
+def folder_of(settings: Settings, folder: str) -> Iterator[SftpFolder]:
+    """Open a folder of the SFTP server, as ESR does."""
+    password = settings.sftp_password.get_secret_value() if settings.sftp_password else ""
+    with sftp_folder(settings.sftp_host, settings.sftp_port, settings.sftp_user, password, folder) as opened:
+        yield opened
+
+
+@contextmanager
+def tcs_of(session: Session) -> Iterator[TcsSandbox]:
+    """Open the session's stand-in for TCS."""
+    stack = session.stack
+    tcs = TcsSandbox(
+        stack["SPOTLIGHT_TCS_URL"],
+        stack["SPOTLIGHT_SANDBOX_ADMIN_TOKEN"],
+        stack["SPOTLIGHT_TCS_CLIENT_SECRET"],
+    )
+    try:
+        yield tcs
+    finally:
+        tcs.close()
 
 
 def subscriber(session: Session) -> Consumer:
@@ -111,18 +140,20 @@ def subscriber(session: Session) -> Consumer:
 
 def is_done(store: IntegrationStore, truth: EsrTruth) -> bool:
     """Tell whether every file has come to its end."""
-    return store["esr_file"].count_documents({"state": {"$in": list(DONE)}}) >= truth.files
+    done = {"state": {"$in": list(DONE)}, **_RMT}
+    return store["esr_file"].count_documents(done) >= truth.files
 
 
-def summarise(store: IntegrationStore) -> EsrSummary:
-    """Return the counts of the store."""
-    entries = list(store["esr_file"].find({}, {"counts": 1}))
+def summarise(store: IntegrationStore, out: OutSummary | None = None) -> EsrSummary:
+    """Return the counts of the store, and beside them what the way out came to."""
+    entries = list(store["esr_file"].find(_RMT, {"counts": 1}))
     return EsrSummary(
         files=len(entries),
         records=sum(entry["counts"].get("records", 0) for entry in entries),
         matched=store["esr_position"].count_documents({"match.status": "MATCHED", "deleted": False}),
         unmatched=store["esr_position"].count_documents({"unmatched": True}),
         tcs_updates=sum(entry["counts"].get("tcs_updates", 0) for entry in entries),
+        out=out,
     )
 
 
@@ -160,16 +191,8 @@ def problems(session: Session, truth: EsrTruth, told_positions: set[int]) -> lis
 
 def _told_wrongly(session: Session, truth: EsrTruth) -> list[str]:
     """Compare with what TCS itself says it was told: the last word on a position, and nothing twice."""
-    stack = session.stack
-    tcs = TcsSandbox(
-        stack["SPOTLIGHT_TCS_URL"],
-        stack["SPOTLIGHT_SANDBOX_ADMIN_TOKEN"],
-        stack["SPOTLIGHT_TCS_CLIENT_SECRET"],
-    )
-    try:
+    with tcs_of(session) as tcs:
         events = [(post, body) for post, bodies in tcs.post_events().items() for body in bodies]
-    finally:
-        tcs.close()
     keys = [(post, body["positionId"], body["eventDateTime"]) for post, body in events]
     found = [f"{len(keys) - len(set(keys))} changes were told twice"] if len(keys) > len(set(keys)) else []
     last: dict[int, tuple[str, int, str]] = {}

@@ -8,9 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from include.events.consumer import Consumer
-from include.sandbox.demo import esr, follow
+from include.sandbox.demo import esr, follow, outbound
 from include.sandbox.demo.received import Received, describe_missing
 from include.sandbox.demo.rows import PARTNERS
+from include.sandbox.demo.steps import ENDED, ScheduledSteps, wait_for_dag
 from include.sandbox.demo.truth import read_truth
 from include.sandbox.stack.errors import StackError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from include.sandbox.demo.esr import EsrSummary, EsrTruth
     from include.sandbox.demo.follow import DagView
+    from include.sandbox.demo.outbound import OutOutcome
     from include.sandbox.demo.session import Session
     from include.sandbox.demo.truth import Truth
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 LOOK_EVERY = 2.0  # seconds between two looks at Airflow's API and the store
 QUIET = 3.0  # seconds nothing more must come after the last expected event, to see a second id
 PATIENCE = 600.0
-ENDED = {"success", "failed"}
 CONSUMER = "demo"  # its queues are subscribed before anything is published, so nothing is missed
 
 
@@ -47,6 +48,7 @@ class EsrOutcome:
 
     truth: EsrTruth
     summary: EsrSummary
+    out: OutOutcome
     problems: list[str]
 
 
@@ -80,12 +82,14 @@ def prove(session: Session, show: Show, *, patience: float = PATIENCE) -> Outcom
     received = Received()
     listening = esr.subscriber(session)
     session.add_partners()
+    steps = ScheduledSteps(session, lambda line: show(views, received, line), patience=patience)
+    views: Sequence[DagView] = []
+    steps.hold()
     esr_truth = start_esr(session, patience=patience)
     views = wait_for(session, consumer, truth, received, show, patience=patience)
     tell = partial(show, views, received)
-    return Outcome(
-        truth, received, views, wait_for_esr(session, listening, esr_truth, tell, patience=patience)
-    )
+    wait_for_esr(session, esr_truth, tell, patience=patience)
+    return Outcome(truth, received, views, prove_esr(session, steps, listening, tell))
 
 
 def start_esr(session: Session, *, patience: float = PATIENCE) -> EsrTruth:
@@ -96,26 +100,15 @@ def start_esr(session: Session, *, patience: float = PATIENCE) -> EsrTruth:
     """
     files, truth = esr.make_files()
     esr.upload(session, files)
-    deadline = time.monotonic() + patience
-    while session.airflow.api.dag(esr.DAG_ID) is None:
-        if time.monotonic() > deadline:
-            errors = session.airflow.api.import_errors()
-            hint = f"; DAG import error: {errors[0]}" if errors else ""
-            raise StackError(f"there is no DAG {esr.DAG_ID} after {patience:.0f} s{hint}")
-        time.sleep(LOOK_EVERY / 4)
+    wait_for_dag(session, esr.DAG_ID, patience=patience)
     session.airflow.api.trigger(esr.DAG_ID, f"files_came_{time.time_ns()}")
     return truth
 
 
 def wait_for_esr(
-    session: Session,
-    listening: Consumer,
-    truth: EsrTruth,
-    tell: Callable[[str], None],
-    *,
-    patience: float = PATIENCE,
-) -> EsrOutcome:
-    """Wait until every file has come to its end and its runs have ended, and say what that came to.
+    session: Session, truth: EsrTruth, tell: Callable[[str], None], *, patience: float = PATIENCE
+) -> None:
+    """Wait until every file has come to its end and its runs have ended.
 
     Raises:
         StackError: A component died, or a file is not done after ``patience`` seconds.
@@ -127,10 +120,24 @@ def wait_for_esr(
         if time.monotonic() > deadline:
             raise StackError(f"after {patience:.0f} s not every file is done: {esr.as_line(session.store)}")
         time.sleep(LOOK_EVERY)
+
+
+def prove_esr(
+    session: Session, steps: ScheduledSteps, listening: Consumer, tell: Callable[[str], None]
+) -> EsrOutcome:
+    """Play two days of files for ESR and say what they and ESR's own files came to.
+
+    Raises:
+        StackError: A component died, or a run failed or takes too long.
+    """
+    with esr.tcs_of(session) as tcs:
+        out, truth = outbound.play_two_days(session.settings, session.store, tcs, steps, tell)
+    steps.release()
     told: set[int] = set()
     while events := listening.receive(wait_seconds=1):
         told.update(event["data"]["position"]["position_id"] for event in events)
-    return EsrOutcome(truth, esr.summarise(session.store), esr.problems(session, truth, told))
+    problems = esr.problems(session, truth, told) + out.problems
+    return EsrOutcome(truth, esr.summarise(session.store, out.summary), out, problems)
 
 
 def _at_rest(session: Session) -> bool:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+
+from include.sandbox.demo.outbound_truth import STATES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from include.sandbox.demo.esr import EsrSummary, EsrTruth
     from include.sandbox.demo.follow import DagView
+    from include.sandbox.demo.outbound import OutOutcome
     from include.sandbox.demo.received import Received
     from include.sandbox.demo.truth import Truth
 
@@ -82,6 +86,31 @@ def esr_table(summary: EsrSummary, truth: EsrTruth) -> Table:
         f"{truth.bad:,}",
     )
     return table
+
+
+def out_table(out: OutOutcome) -> Table:
+    """Return what each day sent to ESR and what ESR answered."""
+    table = Table(title="From TCS to ESR and back", title_justify="left")
+    table.add_column("day", no_wrap=True)
+    for heading in ("files", "APP lines", "DNC lines", "confirmed", "warnings", "rejected"):
+        table.add_column(heading, justify="right")
+    for day in out.days:
+        lines = Counter(file.name.kind for file in day.played.taken for _ in file.rows)
+        files = sum(file.name.kind in ("APP", "DNC") for file in day.played.taken)
+        verdicts = (day.played.verdicts[word] for word in STATES)
+        numbers = (files, lines["APP"], lines["DNC"], *verdicts)
+        table.add_row(str(day.day), *(f"{number:,}" for number in numbers))
+    return table
+
+
+def out_lines(out: OutOutcome) -> list[str]:
+    """Return the states of the records at the end, and what TCS was told, a line each."""
+    names = {"APP": "applicants", "DNC": "notifications"}
+    lines = [
+        f"{names[kind]}: " + ", ".join(f"{count:,} {state}" for state, count in states.items())
+        for kind, states in out.states.items()
+    ]
+    return [*lines, f"TCS was told {out.told:,} times what became of an applicant"]
 
 
 def problems(received: Received, truth: Truth) -> list[str]:

@@ -226,9 +226,11 @@ class DeaneryView:
         lines: list[Line] = [self._per(person, changed), *self._add(person, changed)]
         lines.append(("PBD", key, changed, '"C"', text(person.body), text(person.registration), "20291231"))
         assignment = str(FIRST_ASSIGNMENT + position.index)
+        turnover = self.world.turnover
         asg = (
             "ASG", assignment, changed, '"D"' if position.deleted else '"C"', key, text(f"{person.id}-2"),
-            str(position.id), text(position.number), '"Y"', '"Active Assignment"', "20250806", "20260804",
+            str(position.id), text(position.number), '"Y"', '"Active Assignment"',
+            f"{turnover - timedelta(days=364):%Y%m%d}", f"{turnover - timedelta(days=1):%Y%m%d}",
         )  # fmt: skip
         lines.append(asg)
         lines += [

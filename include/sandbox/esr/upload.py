@@ -43,14 +43,23 @@ class SftpFolder:
             file.write(part)
 
     def names(self, below: str = "") -> list[str]:
-        """Return the names in the folder, or in one below it."""
+        """Return the names in the folder, or in one below it; none when that is not there."""
         folder = f"{self._folder}/{below}" if below else self._folder
-        return sorted(self._client.listdir(folder))
+        try:
+            return sorted(self._client.listdir(folder))
+        except FileNotFoundError:
+            return []
 
     def read(self, name: str) -> bytes:
         """Return a file's bytes."""
         with self._client.open(f"{self._folder}/{name}", "rb") as file:
             return bytes(file.read())
+
+    def move(self, name: str, below: str) -> None:
+        """Move a file into a folder below, which is made when missing, over one of that name."""
+        if below not in self.names():
+            self._client.mkdir(f"{self._folder}/{below}")
+        self._client.posix_rename(f"{self._folder}/{name}", f"{self._folder}/{below}/{name}")
 
     def remove(self, name: str) -> None:
         """Delete a file."""

@@ -19,7 +19,7 @@ FIRST_PLACEMENT = 90_000_001
 STAMP = "2025-12-01T09:00:00Z"
 """When everything was last changed before anybody told TCS anything."""
 TURNOVER = date(2026, 8, 5)
-"""The day current placements end and future ones start."""
+"""The usual first day of the year of training: a Wednesday in August."""
 _MASK = (1 << 64) - 1
 
 
@@ -38,10 +38,12 @@ class World:
 
     Attributes:
         people: How many people there are, and posts as well.
+        turnover: The day current placements have ended and future ones start.
     """
 
     seed: int = 7
     people: int = 3_000
+    turnover: date = TURNOVER
 
     def draw(self, index: int, salt: int, sides: int) -> int:
         """Return a number in [0, sides) that belongs to index and salt for ever (splitmix64)."""
@@ -161,7 +163,7 @@ class World:
     def placement_details(self, placement: Placement) -> dict[str, Any]:
         """Return what a placement says about itself, without person and post."""
         draw, key = self.draw, placement.id
-        start = TURNOVER - timedelta(days=364) if placement.current else TURNOVER
+        start = self.turnover - timedelta(days=364) if placement.current else self.turnover
         end = start + timedelta(days=363)
         trust = words.TRUSTS[placement.post // len(words.DEANERIES) % len(words.TRUSTS)]
         grade = placement.post // len(words.DEANERIES) // len(words.TRUSTS) // len(words.SPECIALTIES)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from datetime import date
 from pathlib import Path
 
-from include.sandbox.esr.world import World
+from include.sandbox.esr.world import TURNOVER, World
 from include.sandbox.loopback import loopback
 from include.sandbox.tcs.admin import application
 from include.sandbox.tcs.journal import Journal
@@ -37,8 +38,17 @@ def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--state-dir", type=Path, required=True, help="keeps what TCS is told")
     parser.add_argument("--people", type=_people, default=3_000, help="people, and as many posts")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument(
+        "--turnover", type=date.fromisoformat, default=TURNOVER, help="first day of the next placements"
+    )
     parser.add_argument("--token-seconds", type=float, default=300, help="how long a token is good")
     return parser.parse_args(given)
+
+
+def _identity(world: World) -> dict[str, object]:
+    """Return what a journal belongs to; the usual turnover is left out, as in journals of old."""
+    turnover = {"turnover": world.turnover.isoformat()} if world.turnover != TURNOVER else {}
+    return {"seed": world.seed, "people": world.people, **turnover}
 
 
 def main(given: list[str] | None = None) -> int:
@@ -48,8 +58,8 @@ def main(given: list[str] | None = None) -> int:
     if not admin_token or not client_secret:
         sys.stderr.write(f"{ADMIN_VARIABLE} and {SECRET_VARIABLE} must be set\n")
         return 2
-    world = World(arguments.seed, arguments.people)
-    journal = Journal(arguments.state_dir, {"seed": world.seed, "people": world.people})
+    world = World(arguments.seed, arguments.people, arguments.turnover)
+    journal = Journal(arguments.state_dir, _identity(world))
     tokens = Tokens(CLIENT_ID, client_secret, arguments.token_seconds)
     try:
         run(

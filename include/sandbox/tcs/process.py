@@ -8,6 +8,7 @@ import secrets
 import subprocess
 import sys
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import date
 
 ROOT = Path(__file__).resolve().parents[3]
 SECONDS_TO_START = 60
@@ -84,6 +86,39 @@ class TcsSandbox:
         """Take a placement away."""
         self.admin("DELETE", f"placements/{placement_id}")
 
+    def placement(self, placement_id: int) -> dict[str, Any] | None:
+        """Return a placement as the API gives it; ``None`` when there is none."""
+        found = self.get(f"placements/{placement_id}")
+        return None if found is None else dict(found)
+
+    def change_placement(self, placement_id: int, **fields: Any) -> dict[str, Any]:
+        """Change fields of a placement that is there (``dateFrom``, ``siteCode`` ...); return it.
+
+        Raises:
+            KeyError: There is no such placement.
+        """
+        known = self.placement(placement_id)
+        if known is None:
+            raise KeyError(placement_id)
+        keys = {"id": placement_id, "traineeId": known["traineeId"], "postId": known["postId"]}
+        [changed] = self.load_placements(keys | fields)
+        return changed
+
+    def approve_placement(self, placement_id: int, *, approved: bool = True) -> None:
+        """Take a placement from DRAFT to APPROVED, or back."""
+        self.change_placement(placement_id, lifecycleState="APPROVED" if approved else "DRAFT")
+
+    def move_placement(self, placement_id: int, start: date, end: date | None = None) -> None:
+        """Give a placement another start and, when told, another end."""
+        moved = {"dateFrom": start.isoformat()} | ({"dateTo": end.isoformat()} if end else {})
+        self.change_placement(placement_id, **moved)
+
+    def add_placement(self, trainee_id: int, post_id: int, start: date, end: date, **fields: Any) -> int:
+        """Load an approved placement, unless ``fields`` say otherwise; return its id."""
+        days = {"dateFrom": start.isoformat(), "dateTo": end.isoformat()}
+        [added] = self.load_placements({"traineeId": trainee_id, "postId": post_id, **days, **fields})
+        return int(added["id"])
+
     def load_people(self, *people: dict[str, Any]) -> list[dict[str, Any]]:
         """Load people (``gmcNumber``, ``gdcNumber``, ``contactDetails``, ``personalDetails``)."""
         return list(self.admin("POST", "people", list(people)))
@@ -99,6 +134,14 @@ class TcsSandbox:
     def placement_events(self) -> dict[int, list[dict[str, Any]]]:
         """Return what ``esr-exported`` was told, in order, by placement id."""
         return self._events("placement")
+
+    def exported(self) -> Counter[tuple[str, int, str]]:
+        """Return how often ``esr-exported`` was told of each file, position id and status."""
+        return Counter(
+            (body["filename"], body["positionId"], body["status"])
+            for bodies in self.placement_events().values()
+            for body in bodies
+        )
 
     def _events(self, of: str) -> dict[int, list[dict[str, Any]]]:
         events: dict[int, list[dict[str, Any]]] = {}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from include.sandbox.esr.world import FIRST_PERSON, FIRST_PLACEMENT, FIRST_POST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from include.sandbox.esr.world import World
-    from include.sandbox.tcs.journal import Journal
 
 Json = dict[str, Any]
 FIRST_ABSENCE = 700_001
@@ -20,13 +19,53 @@ LOADED = 50_000_000
 """Posts, people and placements that were loaded have ids from this far above the seeded ones."""
 
 
+def as_told(world: World, entries: Sequence[Json]) -> TcsState:
+    """Return what TCS knows after these changes, for who wants to know without asking it.
+
+    Args:
+        world: That of the stand-in.
+        entries: Of ``TcsSandbox.told()``, all of them.
+    """
+    return TcsState(world, _Told(entries))
+
+
+class _Told:
+    """Changes that are kept elsewhere; nothing is added to them."""
+
+    def __init__(self, entries: Sequence[Json]) -> None:
+        self._entries = entries
+
+    def entries(self) -> Iterator[Json]:
+        """Yield them."""
+        yield from self._entries
+
+    def add(self, entry: Json) -> None:
+        """Forget it."""
+
+    def clear(self) -> None:
+        """Keep them all the same."""
+
+
+class Changes(Protocol):
+    """Where changes are kept: a journal."""
+
+    def entries(self) -> Iterator[Json]:
+        """Yield all changes in the order they were made."""
+
+    def add(self, entry: Json) -> None:
+        """Keep one more."""
+
+    def clear(self) -> None:
+        """Forget all."""
+
+
 class TcsState:
     """Posts, people, placements, absences and events.
 
     Every change is a journal entry first and is carried out by :meth:`_apply`, also at a restart.
     """
 
-    def __init__(self, world: World, journal: Journal) -> None:
+    def __init__(self, world: World, journal: Changes) -> None:
         self.world = world
         self.journal = journal
         self._numbers = {world.post_number(post): FIRST_POST + post for post in range(world.people)}
@@ -140,7 +179,9 @@ class TcsState:
         if 0 <= index < world.people:
             seeded = world.placements_of_post(index) if kind == "post" else world.placements_of_person(index)
         ids = [one.id for one in seeded] + self._placements_by[kind].get(key, [])
-        return [found for one in dict.fromkeys(ids) if (found := self.placement(one)) is not None]
+        at = "postId" if kind == "post" else "traineeId"
+        found = (self.placement(one) for one in dict.fromkeys(ids))
+        return [one for one in found if one is not None and one[at] == key]
 
     def absence(self, absence_id: int) -> Json | None:
         """Return an absence by its own id."""

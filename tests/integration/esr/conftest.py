@@ -34,6 +34,7 @@ def esr(
     folder = f"inbound-{settings.landing_bucket}"
     for name, value in {
         "SPOTLIGHT_ESR_INBOUND_FOLDER": folder,
+        "SPOTLIGHT_ESR_OUTBOUND_FOLDER": folder.replace("inbound", "outbound"),
         "SPOTLIGHT_ESR_SETTLE_SECONDS": "0.2",
         "SPOTLIGHT_TCS_TIMEOUT": "2",
         "SPOTLIGHT_TCS_LEASE_SECONDS": "3",

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from include.esr.context import EsrContext
 from include.esr.inline import Report, run_inbound
+from include.esr.run import open_context
 from include.events.consumer import Consumer
 from include.events.topics import POSITION_RECONCILED
 from include.sandbox.esr.upload import SftpFolder, sftp_folder
@@ -45,6 +47,12 @@ class Exchange:
     store: IntegrationStore
     sftp: SftpFolder
     tcs: TcsSandbox
+
+    @contextlib.contextmanager
+    def context(self) -> Iterator[EsrContext]:
+        """Open what a stage works with."""
+        with open_context("test__esr", self.settings) as ctx:
+            yield ctx
 
     def run(self, **interval: Any) -> Report:
         """Run ``esr_inbound`` once, in this process."""

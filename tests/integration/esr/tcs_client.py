@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pydantic import SecretStr
 
+from include.connectors.retry import RetryPolicy
 from include.sandbox.tcs.process import TcsSandbox
 from include.settings import Settings
+
+QUICK = RetryPolicy(attempts=3, first_wait=0.02, longest_wait=0.1)
 
 
 def tcs_settings(sandbox: TcsSandbox) -> Settings:

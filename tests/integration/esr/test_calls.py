@@ -13,21 +13,20 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from include.connectors.retry import RetryPolicy
 from include.errors import ConfigurationError, NotYetError, TransientError
 from include.esr.context import EsrContext
-from include.esr.tcs import Tcs, calls
+from include.esr.tcs import Tcs, delivery
 from include.esr.tcs.answers import written
 from include.esr.tcs.calls import Call, deliver, queue_calls, release_calls, waiting_calls
 from include.esr.tcs.lease import held_lease
 from include.sandbox.esr.world import FIRST_POST
 from include.sandbox.tcs.process import TcsSandbox
 from include.settings import Settings
+from tests.integration.esr.tcs_client import QUICK
 
 OWNER = "esr/NTH"
 AT = datetime(2026, 3, 4, 14, 30, 0, 120_000, tzinfo=UTC)
 LEASE = 2.0
-QUICK = RetryPolicy(attempts=3, first_wait=0.02, longest_wait=0.1)
 
 
 def call(position: int, *, post: int = 0, status: str = "RECONCILED", nth: int = 0) -> Call:
@@ -40,7 +39,7 @@ def call(position: int, *, post: int = 0, status: str = "RECONCILED", nth: int =
         "positionId": position,
         "status": status,
     }
-    return Call(f"{position}/{nth}/{status}", FIRST_POST + post, position, body)
+    return Call(id=f"{position}/{nth}/{status}", post_id=FIRST_POST + post, position_id=position, body=body)
 
 
 @dataclass
@@ -122,6 +121,7 @@ def test_a_refused_call_is_kept_with_the_reason_and_the_others_go_on(telling: Te
     assert alerts_of(lines) == [
         {
             "owner": OWNER,
+            "kind": "esr-changed",
             "position_id": 2,
             "post_id": FIRST_POST + 900_000,
             "status": "RECONCILED",
@@ -251,7 +251,7 @@ def test_deaneries_whose_clocks_disagree_never_wait_for_each_other_for_ever(tell
 def test_many_positions_that_are_held_back_do_not_keep_those_behind_them_waiting(
     telling: Telling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "CALLS_AT_ONCE", 3)
+    monkeypatch.setattr(delivery, "CALLS_AT_ONCE", 3)
     telling.queue(*(call(position, status="DELETED") for position in range(1, 9)), owner=OTHER)
     telling.queue(*(call(position, nth=1) for position in range(1, 11)), at=AT + timedelta(seconds=5))
     with pytest.raises(NotYetError, match="8 positions"):
@@ -350,6 +350,15 @@ def test_a_lease_that_could_end_before_a_call_does_is_refused(telling: Telling) 
         telling.deliver(tcs_lease_seconds=0.4)
 
 
+def test_more_calls_than_a_lease_has_time_for_are_told_under_the_next(telling: Telling) -> None:
+    telling.sandbox.misbehave({"call": "esr-changed", "kind": "delay", "seconds": 0.1})
+    telling.queue(*(call(position) for position in range(1, 401)))
+    telling.queue(*(call(position, status="DELETED", nth=1) for position in range(1, 11)))
+    assert telling.deliver() == {"told": 410, "read_back": 0, "refused": 0}
+    assert len(set(telling.told())) == len(telling.told()) == 410
+    assert [status for position, _, status in telling.told() if position == 7] == ["RECONCILED", "DELETED"]
+
+
 def test_two_deliverers_at_once_tell_everything_once(telling: Telling) -> None:
     telling.queue(*(call(position, post=position % 5) for position in range(1, 801)))
     busy = 0
@@ -397,16 +406,16 @@ def test_a_holder_that_was_overtaken_before_marking_stops(
     telling: Telling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     telling.queue(call(1))
-    whole = calls._Delivery._next
+    whole = delivery.Delivery._next
 
     def sleepy(self: Any, blocked: Any) -> Any:
         found = whole(self, blocked)
-        monkeypatch.setattr(calls._Delivery, "_next", whole)
+        monkeypatch.setattr(delivery.Delivery, "_next", whole)
         time.sleep(LEASE + 0.1)
         telling.deliver()
         return found
 
-    monkeypatch.setattr(calls._Delivery, "_next", sleepy)
+    monkeypatch.setattr(delivery.Delivery, "_next", sleepy)
     with pytest.raises(NotYetError, match="taken over"):
         telling.deliver()
     assert len(telling.told()) == 1

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -14,23 +15,27 @@ import pytest
 from pymongo.client_session import ClientSession
 
 from include.errors import NotYetError
-from include.esr.tcs import Tcs, calls
+from include.esr.tcs import Tcs, delivery
 from include.esr.tcs.calls import deliver
+from include.esr.tcs.exported import EXPORTED, PROCESSED
 from include.esr.tcs.lease import Lease
 from include.npo.context import utc_now
+from include.sandbox.esr.world import FIRST_PERSON, FIRST_POST
 from include.settings import Settings
 from include.storage.mongo import IntegrationStore
-from tests.integration.esr.test_calls import OWNER, Telling, call, telling
+from tests.integration.esr.test_calls import AT, OWNER, Telling, call, telling
+from tests.integration.esr.test_calls_exported import exported
 
 __all__ = ["telling"]
 FORK = multiprocessing.get_context("fork")
 STEPS: dict[str, tuple[Any, str]] = {
-    "doubts are settled": (calls._Delivery, "_settle"),
-    "calls are chosen": (calls._Delivery, "_next"),
+    "doubts are settled": (delivery.Delivery, "_settle"),
+    "calls are chosen": (delivery.Delivery, "_next"),
     "the lease is renewed": (Lease, "renew"),
-    "calls are marked": (calls._Delivery, "_mark_sending"),
+    "calls are marked": (delivery.Delivery, "_mark_sending"),
     "calls are told": (Tcs, "tell_posts_changed"),
-    "it is noted that they were told": (calls._Delivery, "_note"),
+    "applicants are told": (Tcs, "tell_placements_exported"),
+    "it is noted that they were told": (delivery.Delivery, "_note"),
 }
 
 
@@ -57,7 +62,7 @@ def deliver_and_die(settings: Settings, step: str, nth: int, last_words: Connect
         return result
 
     setattr(owner, name, fatal)
-    calls.CALLS_AT_ONCE = 8
+    delivery.CALLS_AT_ONCE = 8
     with Tcs(settings) as tcs:
         deliver(IntegrationStore(settings), OWNER, tcs, settings, now=utc_now)
 
@@ -84,7 +89,12 @@ def finish(telling: Telling) -> dict[str, int]:
 
 @pytest.mark.parametrize(
     ("step", "nth"),
-    [(step, nth) for step in STEPS for nth in ((1,) if step == "doubts are settled" else (1, 2))],
+    [
+        (step, nth)
+        for step in STEPS
+        for nth in ((1,) if step == "doubts are settled" else (1, 2))
+        if step != "applicants are told"
+    ],
 )
 def test_a_killed_delivery_is_finished_with_each_event_once(telling: Telling, step: str, nth: int) -> None:
     positions = range(1, 13)
@@ -97,6 +107,26 @@ def test_a_killed_delivery_is_finished_with_each_event_once(telling: Telling, st
         mine = [status for told_position, _, status in told if told_position == position]
         assert mine == ["RECONCILED", "DELETED"]
     assert set(telling.states().values()) == {"told"}
+
+
+@pytest.mark.parametrize(
+    ("step", "nth"),
+    [("calls are marked", 2), ("applicants are told", 1), ("applicants are told", 2)]
+    + [("it is noted that they were told", nth) for nth in (1, 2, 3)],
+)
+def test_a_killed_delivery_of_both_kinds_is_finished_with_each_event_once(
+    telling: Telling, step: str, nth: int
+) -> None:
+    one = {"traineeId": FIRST_PERSON + 1, "postId": FIRST_POST}
+    placements = [loaded["id"] for loaded in telling.sandbox.load_placements(*([one] * 12))]
+    telling.queue(*(call(position) for position in range(1, 5)), *map(exported, placements))
+    telling.queue(*(exported(each, status=PROCESSED, at=AT + timedelta(days=1)) for each in placements))
+    killed(telling, step, nth)
+    finish(telling)
+    events = telling.sandbox.placement_events()
+    for each in placements:
+        assert [event["status"] for event in events[each]] == [EXPORTED, PROCESSED]
+    assert len(telling.sandbox.told("event")) == 28
 
 
 def test_a_process_killed_while_tcs_works_on_its_calls_leaves_no_second_event(telling: Telling) -> None:

@@ -56,7 +56,7 @@ def changed(position: StoredPosition, *, deleted: bool = False, number: str | No
     )
 
 
-def told(decision: Decision) -> list[tuple[int, str]]:
+def told(decision: Decision) -> list[tuple[int | None, str]]:
     return [(call.post_id, call.body["status"]) for call in decision.calls]
 
 
@@ -201,6 +201,7 @@ class OnePosition(RuleBasedStateMachine):
     def it_is_reconciled(self) -> None:
         decision = decide(self.position, self.posts.get(self.position.number), at=NOW)
         for call in decision.calls:
+            assert call.post_id is not None
             self.heard.setdefault(call.post_id, []).append((call.body["status"], call.body["eventDateTime"]))
         if decision.tells_event:
             self.sequences.append(decision.revision)

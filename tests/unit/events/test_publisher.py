@@ -45,4 +45,6 @@ def test_every_event_type_has_a_topic():
         envelope.OFFERING_WITHDRAWN,
         envelope.ASSIGNMENT_UPDATED,
         envelope.POSITION_RECONCILED,
+        envelope.FILE_EXPORTED,
+        envelope.FILE_ANSWERED,
     }

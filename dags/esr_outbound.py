@@ -1,0 +1,45 @@
+"""The DAG ``esr_outbound``: each afternoon one file of applicants and one of notifications a deanery."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG, CronTriggerTimetable, task_group
+
+from include.dag_policy import ESR_POOL, deadline, task_defaults
+from include.esr.describe import OUTBOUND_PAGE
+from include.esr.outbound_operators import OutboundDeaneriesOperator, OutboundStageOperator
+
+DEANERIES_AT_ONCE = 2
+
+with DAG(
+    "esr_outbound",
+    description="Files for ESR: applicants (APP) and notifications (DNC)",
+    doc_md=OUTBOUND_PAGE,
+    # A run's logical date is the moment it is for, in London: the day every rule goes by.
+    schedule=CronTriggerTimetable("0 14 * * *", timezone="Europe/London"),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    default_args={"owner": "esr-exchange", **task_defaults()},
+    deadline=deadline(timedelta(hours=4)),
+    tags=["esr"],
+) as dag:
+    deaneries = OutboundDeaneriesOperator(task_id="deaneries", pool=ESR_POOL).output
+
+    @task_group
+    def deanery(subject: str) -> None:
+        """Take one deanery from the day's inbound to its files on the SFTP server."""
+        ready, sweep, *exports = (
+            OutboundStageOperator(
+                task_id=stage,
+                stage=stage,
+                subject=subject,
+                pool=ESR_POOL,
+                max_active_tis_per_dag=DEANERIES_AT_ONCE,
+            )
+            for stage in ("ready", "sweep", "export_app", "export_dnc")
+        )
+        ready >> sweep >> exports
+
+    deanery.expand(subject=deaneries)

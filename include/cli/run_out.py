@@ -1,0 +1,104 @@
+"""``spotlight run`` for the DAGs that tell ESR and hear its answers."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import redirect_stdout
+from datetime import UTC, datetime, time
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from include.cli.environment import use_local_stack
+from include.cli.esr_context import deanery_of, esr_context
+from include.cli.output import emit, output
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import date
+    from pathlib import Path
+
+    from include.esr.inline import Report
+
+ESR_OUTBOUND = "esr_outbound"
+ESR_OUT = ("esr_generation", ESR_OUTBOUND, "esr_confirmations")
+SCHEDULED = time(14)
+"""London: when ``esr_outbound`` is due, and so what moment a day stands for."""
+
+
+def run_out(dag_id: str, day: date | None, deanery: str | None, dry_run: Path | None) -> None:
+    """Run a DAG of the way out for one day, today by default, and show what came of it.
+
+    Raises:
+        Exit: Something failed; the others went on.
+    """
+    from include.esr.outbound import LONDON, london_day
+    from include.esr.outbound_inline import run_confirmations, run_generation, run_outbound
+
+    use_local_stack()
+    now = datetime.now(tz=UTC)
+    moment = datetime.combine(day, SCHEDULED, LONDON).astimezone(UTC) if day is not None else now
+    whose = [deanery_of(deanery)] if deanery is not None else None
+    if dry_run is not None:
+        _preview(london_day(moment), whose, dry_run)
+        return
+    run_id = f"cli__{now.isoformat()}"
+    with redirect_stdout(sys.stderr):
+        match dag_id:
+            case "esr_generation":
+                report = run_generation(run_id, tell, moment=moment)
+            case "esr_confirmations":
+                report = run_confirmations(run_id, tell, moment=moment)
+            case _:
+                report = run_outbound(run_id, moment, tell, deaneries=whose)
+    emit_report(dag_id, run_id, report, "nothing to do")
+
+
+def emit_report(dag_id: str, run_id: str, report: Report, nothing: str) -> None:
+    """Show what became of each subject.
+
+    Raises:
+        Exit: One failed.
+    """
+    told = [f"{subject}: {counted(counts)}" for subject, counts in report.done.items()]
+    told += [f"{subject} waits: {why}" for subject, why in report.waiting.items()]
+    told += [f"{subject} failed: {why}" for subject, why in report.failed.items()]
+    emit(
+        {"dag_id": dag_id, "run_id": run_id, **report.to_dict()},
+        "\n".join(told) or f"{dag_id}: {nothing}",
+    )
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def tell(line: str) -> None:
+    """Show a line of progress."""
+    if not output.as_json:
+        typer.echo(f"  {line}", err=True)
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Return counts in one line."""
+    return ", ".join(f"{name} {number}" for name, number in sorted(counts.items()) if number) or "no change"
+
+
+def _preview(today: date, deaneries: list[str] | None, folder: Path) -> None:
+    from include.esr.exports.preview import preview
+    from include.esr.outbound import KINDS
+    from include.esr.outbound_run import outbound_deaneries
+
+    rows: list[dict[str, Any]] = []
+    with redirect_stdout(sys.stderr), esr_context() as ctx:
+        for deanery in deaneries or outbound_deaneries(run_id=ctx.run_id, progress=tell):
+            rows += [preview(ctx, kind, deanery, today=today, folder=folder).to_dict() for kind in KINDS]
+    told = [
+        f"{row['name']}: {row['records']:,} records, {row['carried_over']:,} carried over, would be sent; "
+        f"written to {row['path']}"
+        if row["records"]
+        else f"{row['deanery']} {row['kind']}: nothing would be sent"
+        for row in rows
+    ]
+    emit(
+        {"dag_id": ESR_OUTBOUND, "day": today.isoformat(), "dry_run": rows},
+        "\n".join(told) or "no deanery has anything to send",
+    )

@@ -1,0 +1,1 @@
+"""Confirmations: what ESR answers to the files it was sent."""

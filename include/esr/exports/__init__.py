@@ -1,0 +1,1 @@
+"""Files for ESR: picked, numbered, written, checked, archived, sent."""

@@ -1,0 +1,151 @@
+"""Receipts (RTC): each file that came in is answered at 18:00 in London, and again if its verdict changes."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import datetime, time
+from typing import TYPE_CHECKING, Any
+
+from include.errors import IntegrationError
+from include.esr.documents import owner
+from include.esr.exports import ledger
+from include.esr.exports.allocating import moment, open_export
+from include.esr.exports.ledger import Export
+from include.esr.exports.numbers import next_number
+from include.esr.exports.sending import finish
+from include.esr.names import Deanery, FileName, FileType
+from include.esr.outbound import LONDON, ExportState, london_day
+from include.events.drain import drain
+from include.storage.mongo import store_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pymongo.client_session import ClientSession
+
+    from include.esr.context import EsrContext
+    from include.storage.mongo import Write
+
+RECEIPT_TIME = time(18)
+"""Source: domain page, section 1 (F)."""
+
+
+def send_receipts(ctx: EsrContext, *, deanery: str | None = None) -> dict[str, int]:
+    """Send the receipts whose time has come: 18:00 in London on the day they were prepared.
+
+    A deanery whose receipt cannot be sent does not hold up the others. A file whose name tells no deanery
+    gets none: nobody could be named in the receipt's own name.
+
+    Args:
+        ctx: What the stage works with.
+        deanery: Only of this one.
+
+    Returns:
+        ``files`` sent, their ``records``, receipts still ``waiting`` for their time, ``published`` events.
+
+    Raises:
+        IntegrationError: As ``sending.finish`` says, of the first deanery that failed; run it again.
+    """
+    counts = Counter(dict.fromkeys(("files", "records", "waiting", "published"), 0))
+    failed: list[IntegrationError] = []
+    for each in [deanery] if deanery else _deaneries(ctx):
+        try:
+            _send_of_deanery(ctx, each, counts)
+        except IntegrationError as error:
+            ctx.progress(f"{each}: {error}")
+            failed.append(error)
+    if failed:
+        raise failed[0]
+    return dict(counts)
+
+
+def is_due(prepared_at: datetime, now: datetime) -> bool:
+    """Tell whether a receipt's time has come."""
+    return now >= datetime.combine(london_day(prepared_at), RECEIPT_TIME, LONDON)
+
+
+def rows_of(receipt: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a receipt: the file's verdict, the counts, each rejected line."""
+    reason = receipt.get("reason") or {}
+    text = reason.get("message") or (f"{receipt['more']} more are not named" if receipt["more"] else None)
+    yield {
+        "type": "FIL",
+        "file_name": receipt["name"],
+        "outcome": receipt["outcome"],
+        "code": reason.get("code"),
+        "text": text,
+    }
+    for code, counted in sorted((receipt.get("types") or {}).items()):
+        yield {"type": "CNT", "record_type": code, **counted}
+    for error in receipt["errors"]:
+        yield {
+            "type": "ERR",
+            "source_line": error["line"],
+            "record_type": error["record_type"],
+            "code": error["code"],
+            "text": error["text"],
+        }
+
+
+def _deaneries(ctx: EsrContext) -> list[str]:
+    unfinished = {"type": "RTC", "state": {"$in": [state.value for state in ledger.UNFINISHED]}}
+    with store_errors("esr"):
+        prepared = ctx.store["esr_receipt"].distinct("deanery", {"state": "prepared"})
+        begun = ctx.store[ledger.EXPORTS].distinct("deanery", unfinished)
+        untold = ctx.store["outbox"].distinct("owner", {"pending": True})
+    whose = {owner(deanery): deanery.value for deanery in Deanery}
+    return sorted({*filter(None, prepared), *begun, *(whose[each] for each in untold if each in whose)})
+
+
+def _send_of_deanery(ctx: EsrContext, deanery: str, counts: Counter[str]) -> None:
+    for export in ledger.unfinished(ctx.store, deanery, FileType.RTC):
+        _add(counts, finish(ctx, export))
+    with store_errors(deanery):
+        prepared = {"deanery": deanery, "state": "prepared"}
+        found = list(ctx.store["esr_receipt"].find(prepared, {"prepared_at": 1}).sort("_id", 1))
+    for receipt in found:
+        if not is_due(receipt["prepared_at"], ctx.now()):
+            counts["waiting"] += 1
+        elif (made := _allocate(ctx, deanery, receipt["_id"])) is not None:
+            _add(counts, finish(ctx, made))
+    drained = drain(ctx.store, ctx.settings, owner(deanery), now=ctx.now, progress=ctx.progress)
+    counts["published"] += drained
+
+
+def _add(counts: Counter[str], sent: Export) -> None:
+    counts.update(files=1, records=sent.records)
+
+
+def _allocate(ctx: EsrContext, deanery: str, file_id: str) -> Export | None:
+    """Give a prepared receipt its number, with what it says now; ``None`` if it was sent meanwhile."""
+
+    def prepare() -> tuple[list[Export], Write | None]:
+        receipt = ctx.store["esr_receipt"].find_one({"_id": file_id, "state": "prepared"})
+        if receipt is None:
+            return [], None
+        before = {"key": {"$regex": f"^RTC/{re.escape(file_id)}/"}}
+        nth = ctx.store[ledger.EXPORTS].count_documents(before) + 1
+        at, made = moment(ctx), list[Export]()
+
+        def write(session: ClientSession, _order: int) -> None:
+            number = next_number(ctx.store, session, FileType.RTC)
+            rows = tuple(rows_of(receipt))
+            export = Export(
+                name=FileName(Deanery(deanery), FileType.RTC, london_day(at), number),
+                key=f"RTC/{file_id}/{nth}",
+                state=ExportState.ALLOCATED,
+                day=london_day(at),
+                records=len(rows),
+                carried_over=0,
+                made_at=at,
+                rows=rows,
+                about={"file_id": file_id, "prepared_at": receipt["prepared_at"]},
+            )
+            open_export(ctx, session, export)
+            made[:] = [export]
+
+        return made, write
+
+    made = ctx.store.commit_plan(owner(deanery), prepare)
+    return made[0] if made else None

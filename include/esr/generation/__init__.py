@@ -1,0 +1,1 @@
+"""Generation: from reconciled positions and placements to AppRecords and notifications."""

@@ -1,0 +1,1 @@
+"""Notifications: who is in a post, who comes next, and what changed of it."""

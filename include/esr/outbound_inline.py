@@ -1,0 +1,111 @@
+"""Runs the DAGs of the way out in this process, without a scheduler."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from include.errors import IntegrationError, NotYetError
+from include.esr.inline import Report, patiently
+from include.esr.outbound_run import (
+    OUTBOUND,
+    answer_files,
+    outbound_deaneries,
+    run_stage,
+    woken_deaneries,
+)
+from include.esr.run import MAX_LOOKS
+from include.npo.context import utc_now
+from include.settings import get_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from include.esr.inline import Tell
+
+
+def run_generation(run_id: str, tell: Tell, *, moment: datetime | None = None) -> Report:
+    """Make AppRecords and notifications of the posts whose positions were reconciled.
+
+    Args:
+        run_id: Id of the run.
+        tell: Told one line whenever there is something to tell.
+        moment: What day it is; now when left out.
+
+    Raises:
+        IntegrationError: The queues could not be read.
+    """
+    return _run(woken_deaneries(run_id=run_id, progress=tell), ["generate"], run_id, moment, tell)
+
+
+def run_outbound(
+    run_id: str, moment: datetime, tell: Tell, *, deaneries: Iterable[str] | None = None
+) -> Report:
+    """Look at every post and send each deanery's files of a day; one that fails does not stop the others.
+
+    Args:
+        run_id: Id of the run.
+        moment: The logical date; what day it is.
+        tell: Told one line whenever there is something to tell.
+        deaneries: Only these.
+
+    Raises:
+        IntegrationError: The store could not be read.
+    """
+    chosen = list(deaneries) if deaneries is not None else outbound_deaneries(run_id=run_id, progress=tell)
+    return _run(chosen, OUTBOUND, run_id, moment, tell)
+
+
+def run_confirmations(run_id: str, tell: Tell, *, moment: datetime | None = None) -> Report:
+    """Apply what ESR answered, send the receipts that are due, report what was not answered.
+
+    Args:
+        run_id: Id of the run.
+        tell: Told one line whenever there is something to tell.
+        moment: What day it is; now when left out.
+
+    Raises:
+        IntegrationError: The looking itself failed.
+    """
+    files: list[str] = []
+    for look in range(1, MAX_LOOKS + 1):
+        files, unsettled = answer_files(run_id=run_id, progress=tell)
+        if not unsettled or look == MAX_LOOKS:
+            break
+        tell(f"{unsettled} files may still be on their way; looking again")
+        time.sleep(get_settings().esr_settle_seconds)
+    report = _run(files, ["confirm"], run_id, moment, tell)
+    rest = _run(["esr"], ["receipts", "unanswered"], run_id, moment, tell)
+    return Report(report.done | rest.done, report.waiting | rest.waiting, report.failed | rest.failed)
+
+
+def _run(
+    subjects: Iterable[str], stages: Sequence[str], run_id: str, moment: datetime | None, tell: Tell
+) -> Report:
+    report = Report()
+    for subject in subjects:
+        try:
+            for stage in stages:
+                counts = patiently(partial(_stage, stage, subject, run_id, moment or utc_now(), tell), tell)
+                report.done[subject] = report.done.get(subject, {}) | {
+                    f"{stage}_{name}": number for name, number in counts.items()
+                }
+        except NotYetError as error:
+            report.waiting[subject] = error.message
+            tell(f"waits: {error}")
+        except IntegrationError as error:
+            report.failed[subject] = str(error)
+            tell(f"failed: {error}")
+    return report
+
+
+def _stage(stage: str, subject: str, run_id: str, moment: datetime, tell: Tell) -> dict[str, int]:
+    return run_stage(
+        stage,
+        subject,
+        run_id=run_id,
+        moment=moment,
+        progress=lambda line: tell(f"{subject}/{stage}: {line}"),
+    )

@@ -1,0 +1,109 @@
+"""Airflow operators of the way out: they wait without a worker slot and without using up a try."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
+
+from include.errors import IntegrationError, NotYetError, TransientError
+from include.esr.operators import DiscoverFilesOperator, described, explained, patiently, tell_name
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.sdk import Context
+
+LONGEST_DAY = timedelta(hours=12)
+"""A run waits so long for anything; then the task fails, so that the next run can begin."""
+
+
+class WokenDeaneriesOperator(BaseOperator):
+    """Reads the subscribers' queues and returns the deaneries with posts to be looked at."""
+
+    def execute(self, context: Context) -> list[str]:
+        """Read the queues."""
+        from include.esr.outbound_run import woken_deaneries
+
+        return patiently(lambda: woken_deaneries(run_id=context["run_id"]))
+
+
+class OutboundDeaneriesOperator(BaseOperator):
+    """Returns the deaneries there is anything to tell ESR of."""
+
+    def execute(self, context: Context) -> list[str]:
+        """Look into the store."""
+        from include.esr.outbound_run import outbound_deaneries
+
+        return patiently(lambda: outbound_deaneries(run_id=context["run_id"]))
+
+
+class AnswerFilesOperator(DiscoverFilesOperator):
+    """Looks for APC and DCC files on the SFTP server and returns those to be applied."""
+
+    def found(self, context: Context) -> tuple[list[str], int]:
+        """Look for answers."""
+        from include.esr.outbound_run import answer_files
+
+        return answer_files(run_id=context["run_id"])
+
+
+class OutboundStageOperator(BaseOperator):
+    """Runs one stage for one subject and shows what came of it as the task's name.
+
+    While what the stage needs is not there yet (the day's inbound file, TCS, the hour) the task is
+    rescheduled: no try is used up and it goes on by itself. A run of a day waits until twelve hours after its
+    logical date at most.
+
+    Args:
+        stage: One of ``include.esr.outbound_run.STAGES``.
+        subject: A deanery, or an answer file.
+    """
+
+    template_fields: Sequence[str] = ("subject",)
+
+    def __init__(self, *, stage: str, subject: str, **kwargs: Any) -> None:
+        super().__init__(map_index_template="{{ told | default(task.subject, true) }}", **kwargs)
+        self.stage = stage
+        self.subject = subject
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """Run the stage."""
+        from include.esr.outbound_run import run_stage
+
+        moment = moment_of(context)
+
+        def work() -> dict[str, int]:
+            try:
+                return run_stage(self.stage, self.subject, run_id=context["run_id"], moment=moment)
+            except NotYetError as error:
+                if datetime.now(tz=UTC) > _started(context, moment) + LONGEST_DAY:
+                    raise TransientError(
+                        f"{error.message}; given up for this run, a backfill of this day goes on",
+                        subject=error.subject,
+                        stage=error.stage,
+                    ) from error
+                raise
+
+        try:
+            counts = patiently(work)
+        except (AirflowRescheduleException, AirflowSkipException, IntegrationError) as error:
+            tell_name(context, explained(self.subject, error))
+            raise
+        tell_name(context, described(self.subject, counts))
+        return counts
+
+
+def moment_of(context: Context) -> datetime:
+    """Return the run's logical date, UTC; one triggered without a date is of now."""
+    run = context["dag_run"]
+    moment: datetime = context.get("logical_date") or run.run_after
+    return moment.astimezone(UTC)
+
+
+def _started(context: Context, moment: datetime) -> datetime:
+    """Return from when a run's patience counts: a backfill of a day long gone has just begun."""
+    started = context["dag_run"].start_date or moment
+    return max(moment, started.astimezone(UTC))

@@ -1,0 +1,1 @@
+"""Placements of posts as TCS has them, and as they were seen last."""
