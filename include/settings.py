@@ -121,6 +121,10 @@ class Settings(BaseSettings):
         default=86_400, ge=0, description="Seconds until a file that ESR did not answer is reported."
     )
 
+    esr_receipt_hour: int = Field(
+        default=18, ge=0, le=23, description="In London; receipts of the day's files go out from then on."
+    )
+
     tcs_url: str = Field(default="http://127.0.0.1:8093", description="Base URL of TCS, without /api.")
     tcs_token_url: str = Field(
         default="http://127.0.0.1:8093/oauth/token", description="OIDC token endpoint for TCS."

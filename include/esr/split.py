@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from include.esr.tcs import Tcs
     from include.storage.mongo import Write
 
+NO_TYPE = "unknown"
+"""Resource of a line in quarantine that has no known record type."""
 STAGE = "split"
 FILES_REMEMBERED = 5
 """How many earlier files of a deanery a new one is compared with."""
@@ -126,7 +128,7 @@ def _chunk_write(
 def _quarantined(source: Source, key: str, line: BadLine) -> Quarantined:
     return Quarantined(
         owner=source.owner,
-        resource=line.record_type or "unknown",
+        resource=line.record_type or NO_TYPE,
         external_id=line_id(source.file_id, line.line),
         stage=STAGE,
         reasons=(Reason(line.code, line.message),),
@@ -268,7 +270,7 @@ def _bad_lines(ctx: EsrContext, entry: Entry) -> list[dict[str, Any]]:
         (
             {
                 "line": int(each["external_id"].rpartition(":")[2]),
-                "record_type": each["resource"],
+                "record_type": "" if each["resource"] == NO_TYPE else each["resource"],
                 "code": each["reasons"][0]["code"],
                 "text": each["reasons"][0]["message"],
             }

@@ -72,15 +72,17 @@ def test_an_event_of_an_entity_no_partner_has_is_a_problem():
 
 
 def test_the_last_line_counts_entities_events_and_partners():
-    out = OutSummary(200, 900, files_sent=12, confirmed=800, warnings=30, rejected=20, quarantined_by_esr=0)
+    out = OutSummary(
+        200, 900, files_sent=12, receipts=15, confirmed=800, warnings=30, rejected=20, quarantined_by_esr=0
+    )
     esr = EsrSummary(files=9, records=4_000, matched=700, unmatched=20, tcs_updates=800, out=out)
     events = received(*EVERYTHING, event("d", "offering/1", "0000000002"))
     summary = summarise([], events, esr, seconds=61.23)
     assert summary.to_json() == (
         '{"npos": 1, "offerings": 2, "assignments": 1, "events": 4, "quarantined": 0, "esr": {"files": 9, '
         '"records": 4000, "matched": 700, "unmatched": 20, "tcs_updates": 800, '
-        '"out": {"applicants": 200, "notifications": 900, "files_sent": 12, "confirmed": 800, '
-        '"warnings": 30, "rejected": 20, "quarantined_by_esr": 0}}, "seconds": 61.2}'
+        '"out": {"applicants": 200, "notifications": 900, "files_sent": 12, "receipts": 15, '
+        '"confirmed": 800, "warnings": 30, "rejected": 20, "quarantined_by_esr": 0}}, "seconds": 61.2}'
     )
 
 

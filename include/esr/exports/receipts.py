@@ -1,4 +1,4 @@
-"""Receipts (RTC): each file that came in is answered at 18:00 in London, and again if its verdict changes."""
+"""Receipts (RTC): each file that came in is answered in the evening, and again if its verdict changes."""
 
 from __future__ import annotations
 
@@ -27,12 +27,9 @@ if TYPE_CHECKING:
     from include.esr.context import EsrContext
     from include.storage.mongo import Write
 
-RECEIPT_TIME = time(18)
-"""Source: domain page, section 1 (F)."""
-
 
 def send_receipts(ctx: EsrContext, *, deanery: str | None = None) -> dict[str, int]:
-    """Send the receipts whose time has come: 18:00 in London on the day they were prepared.
+    """Send the receipts whose time has come: 18:00 in London on the day they were prepared, or as set.
 
     A deanery whose receipt cannot be sent does not hold up the others. A file whose name tells no deanery
     gets none: nobody could be named in the receipt's own name.
@@ -60,9 +57,9 @@ def send_receipts(ctx: EsrContext, *, deanery: str | None = None) -> dict[str, i
     return dict(counts)
 
 
-def is_due(prepared_at: datetime, now: datetime) -> bool:
-    """Tell whether a receipt's time has come."""
-    return now >= datetime.combine(london_day(prepared_at), RECEIPT_TIME, LONDON)
+def is_due(prepared_at: datetime, now: datetime, *, hour: int) -> bool:
+    """Tell whether a receipt's time has come: an hour of the day it was prepared, in London."""
+    return now >= datetime.combine(london_day(prepared_at), time(hour), LONDON)
 
 
 def rows_of(receipt: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -105,7 +102,7 @@ def _send_of_deanery(ctx: EsrContext, deanery: str, counts: Counter[str]) -> Non
         prepared = {"deanery": deanery, "state": "prepared"}
         found = list(ctx.store["esr_receipt"].find(prepared, {"prepared_at": 1}).sort("_id", 1))
     for receipt in found:
-        if not is_due(receipt["prepared_at"], ctx.now()):
+        if not is_due(receipt["prepared_at"], ctx.now(), hour=ctx.settings.esr_receipt_hour):
             counts["waiting"] += 1
         elif (made := _allocate(ctx, deanery, receipt["_id"])) is not None:
             _add(counts, finish(ctx, made))

@@ -64,7 +64,9 @@ def check_record(fmt: FileFormat, record: Mapping[str, object]) -> Reason | None
         _require_known(record, layout)
         for column in layout.columns:
             value = record.get(column.name)
-            if value is not None or column.mandatory:
+            if value is None and not column.mandatory:
+                continue
+            if not _is_plain(value, column, fmt.dialect):
                 _field(value, column, layout, fmt.dialect)
     except RecordError as error:
         return Reason(error.code, error.message)
@@ -91,6 +93,18 @@ def _line(record: Mapping[str, object], layout: RecordFormat, dialect: Dialect) 
     _require_known(record, layout)
     values = [_field(record.get(column.name), column, layout, dialect) for column in layout.columns]
     return dialect.delimiter.join([layout.code, *values]) + "\n"
+
+
+def _is_plain(value: object, column: Column, dialect: Dialect) -> bool:
+    """Tell at a glance of most texts that nothing is wrong with them; the others are looked at closely."""
+    return (
+        type(value) is str
+        and column.type is ColumnType.TEXT
+        and not column.allowed
+        and 0 < len(value) <= (column.max_length or dialect.max_length)
+        and value.isprintable()
+        and not value.isspace()
+    )
 
 
 def _require_known(record: Mapping[str, object], layout: RecordFormat) -> None:

@@ -39,6 +39,7 @@ class OutSummary:
         applicants: AppRecords, in whatever state.
         notifications: The same.
         files_sent: APP and DNC files ESR has accepted.
+        receipts: RTC files ESR has accepted.
         confirmed: Records ESR has confirmed without a warning.
         quarantined_by_esr: Files ESR has set aside; one is too many.
     """
@@ -46,6 +47,7 @@ class OutSummary:
     applicants: int
     notifications: int
     files_sent: int
+    receipts: int
     confirmed: int
     warnings: int
     rejected: int
@@ -116,6 +118,7 @@ def play_two_days(
         second_day = FIRST_DAY + timedelta(days=1)
         second = _play(ends, steps, second_day, truth, sent={*first.due}, tell=tell)
         days = [first, second]
+        side.play(second_day)  # takes the receipts that went out with the last answers
         problems = found_wrong(ends, days, changes)
         return (
             OutOutcome(_summarise(ends, days), days, _states(store), tcs.exported().total(), problems),
@@ -158,6 +161,7 @@ def _summarise(ends: Ends, days: Sequence[OutDay]) -> OutSummary:
         applicants=ends.store[COLLECTIONS["APP"]].count_documents({}),
         notifications=ends.store[COLLECTIONS["DNC"]].count_documents({}),
         files_sent=sum(file.name.kind in COLLECTIONS for day in days for file in day.played.taken),
+        receipts=sum(file.name.kind == "RTC" for file in ends.side.taken),
         **{word: states[state] for word, state in STATES.items()},
         quarantined_by_esr=len(ends.side.set_aside),
     )

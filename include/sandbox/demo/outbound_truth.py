@@ -69,7 +69,16 @@ def found_wrong(ends: Ends, days: Sequence[OutDay], changes: Changes) -> list[st
     found += _told_wrong(ends, days)
     found += _states_wrong(ends, days)
     found += _notifications_wrong(days, changes)
+    found += _receipts_wrong(ends)
     return found
+
+
+def _receipts_wrong(ends: Ends) -> Iterator[str]:
+    """Compare the receipts ESR has with the files it sent: each file one."""
+    came = Counter(each["name"] for each in ends.store["esr_file"].find({"type": {"$in": ["RMF", "RMC"]}}))
+    told = Counter(row.values["fileName"] for _, row in ends.side.rows("RTC") if row.code == "FIL")
+    if told != came:
+        yield f"ESR has receipts for {len(told)} of {len(came)} files, and {told.total()} in all"
 
 
 def _applicants_wrong(day: OutDay) -> Iterator[str]:

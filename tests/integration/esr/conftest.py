@@ -36,6 +36,7 @@ def esr(
         "SPOTLIGHT_ESR_INBOUND_FOLDER": folder,
         "SPOTLIGHT_ESR_OUTBOUND_FOLDER": folder.replace("inbound", "outbound"),
         "SPOTLIGHT_ESR_SETTLE_SECONDS": "0.2",
+        "SPOTLIGHT_ESR_RECEIPT_HOUR": "0",
         "SPOTLIGHT_TCS_TIMEOUT": "2",
         "SPOTLIGHT_TCS_LEASE_SECONDS": "3",
     }.items():

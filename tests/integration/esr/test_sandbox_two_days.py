@@ -25,6 +25,7 @@ def test_two_days_end_as_esr_and_tcs_say_they_must(esr: Exchange):
     assert demo.is_done(esr.store, truth)
     assert out.summary.quarantined_by_esr == 0
     assert out.summary.files_sent == 8
+    assert out.summary.receipts == len(DEANERIES) * (demo.DAYS_OF_FILES + 1)
     assert out.summary.confirmed > out.summary.rejected > 0
 
     # The first day once more: nothing goes out, nothing is told again.

@@ -129,7 +129,7 @@ def test_a_line_names_its_place_and_not_its_value_when_it_cannot_be_written():
     ],
 )
 def test_a_receipt_is_due_at_18_in_london_on_its_day(prepared: str, now: str, due: bool):
-    assert is_due(datetime.fromisoformat(prepared), datetime.fromisoformat(now)) == due
+    assert is_due(datetime.fromisoformat(prepared), datetime.fromisoformat(now), hour=18) == due
 
 
 @pytest.mark.parametrize(
