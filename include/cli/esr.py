@@ -85,12 +85,14 @@ def replay(
 ) -> None:
     """Do a file anew from the landing zone, with the next run of esr_inbound. Harmless at any time."""
     from include.esr.files.replay import replay_file
+    from include.esr.names import ANSWERS
 
     with esr_context() as ctx:
         entry = replay_file(ctx, name, accept=accept)
+    dag_id = "esr_confirmations" if entry.type in ANSWERS else "esr_inbound"
     emit(
         {"file": entry.file_id, "state": entry.state.value},
-        f"{entry.file_id} waits to be read again; 'spotlight run esr_inbound' or the next sweep does it",
+        f"{entry.file_id} waits to be read again; 'spotlight run {dag_id}' or the next sweep does it",
     )
 
 

@@ -186,7 +186,9 @@ def _list(
     from include.esr.outbound import COLLECTIONS, RecordState
     from include.esr.outbound_run import counts_by_state
 
-    query: dict[str, Any] = {}
+    query: dict[str, Any] = {"kind": kind}  # lines of a snapshot are told by --file alone
+    if file is not None:
+        query.pop("kind")
     whose = [deanery_of(deanery)] if deanery is not None else []
     if whose:
         query["deanery"] = whose[0]

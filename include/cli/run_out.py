@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -48,7 +48,7 @@ def run_out(dag_id: str, day: date | None, deanery: str | None, dry_run: Path | 
             case "esr_generation":
                 report = run_generation(run_id, tell, moment=moment)
             case "esr_confirmations":
-                report = run_confirmations(run_id, tell, moment=moment)
+                report = run_confirmations(run_id, tell, interval=_days(day))
             case _:
                 report = run_outbound(run_id, moment, tell, deaneries=whose)
     emit_report(dag_id, run_id, report, "nothing to do")
@@ -91,14 +91,30 @@ def _preview(today: date, deaneries: list[str] | None, folder: Path) -> None:
     with redirect_stdout(sys.stderr), esr_context() as ctx:
         for deanery in deaneries or outbound_deaneries(run_id=ctx.run_id, progress=tell):
             rows += [preview(ctx, kind, deanery, today=today, folder=folder).to_dict() for kind in KINDS]
-    told = [
-        f"{row['name']}: {row['records']:,} records, {row['carried_over']:,} carried over, would be sent; "
-        f"written to {row['path']}"
-        if row["records"]
-        else f"{row['deanery']} {row['kind']}: nothing would be sent"
-        for row in rows
-    ]
     emit(
         {"dag_id": ESR_OUTBOUND, "day": today.isoformat(), "dry_run": rows},
-        "\n".join(told) or "no deanery has anything to send",
+        "\n".join(map(_shown, rows)) or "no deanery has anything to send",
     )
+
+
+def _shown(row: Mapping[str, Any]) -> str:
+    """Return what would be sent of a deanery and kind, and what a person should know of it."""
+    if not row["records"]:
+        told = [f"{row['deanery']} {row['kind']}: nothing would be sent"]
+    elif row["state"] in {"sent", "answered"}:
+        told = [f"{row['name']} is {row['state']} and would not go out again; written to {row['path']}"]
+    else:
+        what = f"{row['records']:,} records, {row['carried_over']:,} carried over"
+        told = [f"{row['name']}: {what}, would be sent; written to {row['path']}"]
+    told += [f"before it {name} would go out, which is not sent yet" for name in row["before"]]
+    if row["problem"]:
+        told.append(f"REFUSED by the gate: {row['problem']}")
+    told += [f"left out: {record_id}: {why}" for record_id, why in row["invalid"]]
+    return "\n    ".join(told)
+
+
+def _days(day: date | None) -> tuple[datetime, datetime] | None:
+    if day is None:
+        return None
+    start = datetime.combine(day, time(), UTC)
+    return start, start + timedelta(days=1)

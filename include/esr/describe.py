@@ -36,16 +36,18 @@ and TCS alone; the daily sweep of `esr_outbound` finds what an event did not tel
 OUTBOUND_PAGE = """\
 **ESR outbound.** Every day at 14:00 in London: one APP and, from 15:00, one DNC file a deanery.
 
-* `ready` waits until the day's RMF or RMC is reconciled; after 90 minutes it alerts and goes on
-* `sweep` looks at every post of the deanery in TCS
+* `ready` waits until the day's RMF or RMC is reconciled or rejected; after 90 minutes (as set) it alerts and
+  goes on
+* `sweep` looks at every post of the deanery in TCS. *Up for reschedule*: a file of it is half applied
 * `export_app`, `export_dnc` pick what is due, give it a number, write, check, archive and send the file,
   then tell TCS. A file that an earlier run could not send goes first
 
-The logical date is the day: a backfill makes a missed day's files, and for a day whose files were sent does
-nothing. Clearing a task at any time is harmless.
+The logical date is the day: a backfill makes a missed day's files, and for a day whose files were sent sends
+nothing more. Clearing a task at any time is harmless. Nothing due, no file.
 
 * our files: `spotlight esr exports`; what would be sent: `spotlight run esr_outbound --dry-run <folder>`
 * one record: `spotlight esr record resend | withdraw | reopen <id> --why ... --by ...`
+* a file that cannot be sent: `spotlight esr abandon <file> --why ... --by ...`
 """
 
 CONFIRMATIONS_PAGE = """\
@@ -54,8 +56,9 @@ CONFIRMATIONS_PAGE = """\
 * `discover` lands new APC and DCC files untouched in S3 and notes them on the ledger
 * `confirm` applies one answer file: each record gets ESR's verdict, TCS is told. Lines that cannot be read
   or matched are set aside one by one. *Up for reschedule*: it answers a file we have not marked as sent yet
-* `receipts` sends a receipt (RTC) for each RMF or RMC, from 18:00 in London
-* `unanswered` reports files ESR has not answered for a day
+* `receipts` sends a receipt (RTC) for each RMF or RMC, from 18:00 in London (as set)
+* `unanswered` reports files ESR has not answered for a day (as set), once each
 
 * answers as applied: `spotlight esr exports`, `spotlight esr applicants --state REJECTED`
+* an answer file again: `spotlight esr replay <file>`; a backfill replays nothing
 """

@@ -22,7 +22,7 @@ MAX_HISTORY = 50
 
 
 class RecordState(StrEnum):
-    """Life of an AppRecord or a notification, as ``docs/esr.md`` tells it."""
+    """Life of an AppRecord or a notification, as ``docs/esr-out.md`` tells it."""
 
     TO_EXPORT = "TO_EXPORT"
     INVALID_DATA = "INVALID_DATA"

@@ -58,26 +58,28 @@ def run_outbound(
     return _run(chosen, OUTBOUND, run_id, moment, tell)
 
 
-def run_confirmations(run_id: str, tell: Tell, *, moment: datetime | None = None) -> Report:
+def run_confirmations(
+    run_id: str, tell: Tell, *, interval: tuple[datetime, datetime] | None = None
+) -> Report:
     """Apply what ESR answered, send the receipts that are due, report what was not answered.
 
     Args:
         run_id: Id of the run.
         tell: Told one line whenever there is something to tell.
-        moment: What day it is; now when left out.
+        interval: Do the answers of these days again; ``None`` looks for new ones.
 
     Raises:
         IntegrationError: The looking itself failed.
     """
     files: list[str] = []
     for look in range(1, MAX_LOOKS + 1):
-        files, unsettled = answer_files(run_id=run_id, progress=tell)
+        files, unsettled = answer_files(run_id=run_id, interval=interval, progress=tell)
         if not unsettled or look == MAX_LOOKS:
             break
         tell(f"{unsettled} files may still be on their way; looking again")
         time.sleep(get_settings().esr_settle_seconds)
-    report = _run(files, ["confirm"], run_id, moment, tell)
-    rest = _run(["esr"], ["receipts", "unanswered"], run_id, moment, tell)
+    report = _run(files, ["confirm"], run_id, None, tell)
+    rest = _run(["esr"], ["receipts", "unanswered"], run_id, None, tell)
     return Report(report.done | rest.done, report.waiting | rest.waiting, report.failed | rest.failed)
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+BETWEEN_LOOKS = timedelta(minutes=15)
+"""Between two runs of ``esr_confirmations``."""
 LONGEST_DAY = timedelta(hours=12)
 """A run waits so long for anything; then the task fails, so that the next run can begin."""
 
@@ -41,13 +43,21 @@ class OutboundDeaneriesOperator(BaseOperator):
 
 
 class AnswerFilesOperator(DiscoverFilesOperator):
-    """Looks for APC and DCC files on the SFTP server and returns those to be applied."""
+    """Looks for APC and DCC files on the SFTP server and returns those to be applied.
+
+    A backfill does a day's answers again, from the landing zone: of its runs, a quarter of an hour apart,
+    the one after midnight (UTC) does those of the day that begins.
+    """
 
     def found(self, context: Context) -> tuple[list[str], int]:
         """Look for answers."""
         from include.esr.outbound_run import answer_files
 
-        return answer_files(run_id=context["run_id"])
+        moment = moment_of(context)
+        is_backfill = context["dag_run"].run_type == "backfill"
+        return answer_files(
+            run_id=context["run_id"], interval=(moment - BETWEEN_LOOKS, moment) if is_backfill else None
+        )
 
 
 class OutboundStageOperator(BaseOperator):

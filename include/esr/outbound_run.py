@@ -7,15 +7,16 @@ A *subject* is what one mapped task works on: a deanery (``KSS``), or a version 
 from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from include.errors import NotYetError
-from include.esr.documents import APPLIED, owner
+from include.esr.documents import APPLIED, FileState, owner
 from include.esr.names import RMT, Deanery
 from include.esr.outbound import LONDON, RecordState, london_day
-from include.esr.run import open_context
+from include.esr.run import LONGEST_WAIT, open_context
 from include.failures import located
 from include.npo.context import settle_memory
 from include.storage.mongo import store_errors
@@ -72,9 +73,19 @@ def outbound_deaneries(
 
 
 def answer_files(
-    *, run_id: str, settings: Settings | None = None, progress: Callable[[str], None] | None = None
+    *,
+    run_id: str,
+    interval: tuple[datetime, datetime] | None = None,
+    settings: Settings | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> tuple[list[str], int]:
     """Look for APC and DCC files; return those to be applied, and how many are still on their way.
+
+    Args:
+        run_id: Id of the DAG run.
+        interval: Do those again whose day begins in it (UTC, end exclusive), rather than look for new ones.
+        settings: Those of the process when left out.
+        progress: Told one line whenever there is something to tell; the log when left out.
 
     Raises:
         IntegrationError: SFTP, landing zone or store failed.
@@ -82,7 +93,7 @@ def answer_files(
     from include.esr.confirmations.run import discover_answers
 
     with located("esr_confirmations", "discover"), open_context(run_id, settings, progress) as ctx:
-        return discover_answers(ctx)
+        return discover_answers(ctx, interval=interval)
 
 
 def run_stage(
@@ -121,22 +132,31 @@ def require_inbound(ctx: EsrContext, deanery: str, moment: datetime) -> Counts:
     """
     today = london_day(moment)
     states = _inbound_states(ctx, deanery, today)
-    if states and all(state in APPLIED for state in states):
+    waiting = [state for state in states if state not in APPLIED]
+    if states and not waiting and states != [FileState.REJECTED] * len(states):
         return {"inbound_files": len(states)}
-    reason = (
-        f"the RMF or RMC of {today} is {states[0]}, not reconciled yet"
-        if states
-        else f"no RMF or RMC of {today} has come yet"
-    )
-    if ctx.now() < moment + timedelta(seconds=ctx.settings.esr_inbound_wait):
+    if states and not waiting:
+        reason = f"the RMF or RMC of {today} was rejected"
+    elif waiting:
+        reason = f"the RMF or RMC of {today} is {waiting[0]}, not reconciled yet"
+    else:
+        reason = f"no RMF or RMC of {today} has come yet"
+    # A rejected one may be sent again in time.
+    if _is_early(ctx, moment):
         raise NotYetError(f"{reason}; the files for ESR wait for it", retry_after=INBOUND_LOOK)
-    structlog.get_logger("spotlight.alerts").warning(
-        "esr_inbound_missing",
-        deanery=deanery,
-        day=today.isoformat(),
-        message=f"{reason}; files for ESR are made without it",
-    )
+    _tell_missing(deanery, today, f"{reason}; files for ESR are made without it")
     return {"inbound_files": 0}
+
+
+def _is_early(ctx: EsrContext, moment: datetime) -> bool:
+    """Tell whether inbound is still waited for."""
+    return ctx.now() < moment + timedelta(seconds=ctx.settings.esr_inbound_wait)
+
+
+def _tell_missing(deanery: str, today: date, message: str) -> None:
+    structlog.get_logger("spotlight.alerts").warning(
+        "esr_inbound_missing", deanery=deanery, day=today.isoformat(), message=message
+    )
 
 
 def _inbound_states(ctx: EsrContext, deanery: str, today: date) -> list[str]:
@@ -147,16 +167,38 @@ def _inbound_states(ctx: EsrContext, deanery: str, today: date) -> list[str]:
     }
     with store_errors(owner(deanery)):
         found = ctx.store["esr_file"].find(query, {"state": 1}).sort("order", 1)
-        states = [document["state"] for document in found]
-    return sorted(states, key=lambda state: state in APPLIED)
+        return [document["state"] for document in found]
 
 
-def _generate(ctx: EsrContext, subject: str, moment: datetime, *, sweep: bool) -> Counts:
+def _generate(ctx: EsrContext, subject: str, moment: datetime) -> Counts:
+    """Look at the posts events told of; what cannot be done now is left to the next run, which is soon."""
     from include.esr.generation.generate import generate
     from include.esr.tcs import Tcs
 
+    try:
+        with Tcs(ctx.settings, progress=ctx.progress) as tcs:
+            return generate(ctx, subject, tcs, today=london_day(moment), sweep=False)
+    except NotYetError as error:
+        # This run must not stay open: other deaneries' events wait for the next.
+        error.retry_after = max(error.retry_after, LONGEST_WAIT + 1)
+        raise
+
+
+def _sweep(ctx: EsrContext, subject: str, moment: datetime) -> Counts:
+    """Look at every post; while a file is half applied wait, bounded, then alert and leave it out."""
+    from include.esr.generation.generate import generate, require_reconciled
+    from include.esr.tcs import Tcs
+
+    today = london_day(moment)
+    try:
+        require_reconciled(ctx.store, subject)
+    except NotYetError as error:
+        if _is_early(ctx, moment):
+            raise
+        _tell_missing(subject, today, f"{error.message}; today's files hold what was made before")
+        return {"posts": 0}
     with Tcs(ctx.settings, progress=ctx.progress) as tcs:
-        return generate(ctx, subject, tcs, today=london_day(moment), sweep=sweep)
+        return generate(ctx, subject, tcs, today=today, sweep=True)
 
 
 def _export(ctx: EsrContext, subject: str, moment: datetime, *, kind: Any) -> Counts:
@@ -193,11 +235,11 @@ def _unanswered(ctx: EsrContext, _subject: str, _moment: datetime) -> Counts:
 
 
 STAGES: Mapping[str, Callable[[EsrContext, str, datetime], Counts]] = {
-    "generate": lambda ctx, subject, moment: _generate(ctx, subject, moment, sweep=False),
+    "generate": _generate,
     "ready": require_inbound,
-    "sweep": lambda ctx, subject, moment: _generate(ctx, subject, moment, sweep=True),
-    "export_app": lambda ctx, subject, moment: _export(ctx, subject, moment, kind="APP"),
-    "export_dnc": lambda ctx, subject, moment: _export(ctx, subject, moment, kind="DNC"),
+    "sweep": _sweep,
+    "export_app": partial(_export, kind="APP"),
+    "export_dnc": partial(_export, kind="DNC"),
     "confirm": _confirm,
     "receipts": _receipts,
     "unanswered": _unanswered,

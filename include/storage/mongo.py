@@ -54,6 +54,7 @@ class IntegrationStore:
         esr_lease: who is telling TCS, one document a deanery.
         esr_todo: posts to be looked at by generation, because a position of theirs was reconciled.
         esr_post: the placements of a post as generation saw them last, one document a (deanery, post).
+        esr_sweep: up to which day every post of a deanery was looked at.
         esr_app_record: AppRecords, one document a (placement, position), with their state.
         esr_notification: notifications, one document a content, with their state.
         esr_sequence: the last number given to a file of ours, one document a counter.
@@ -386,6 +387,7 @@ _INDEXES: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...] = (
     ("esr_position", ("match.post_id",), {"name": "by_post"}),
     ("esr_todo", ("deanery", "_id"), {"name": "by_deanery"}),
     ("esr_post", ("deanery", "post_id"), {"name": "by_deanery"}),
+    ("esr_sweep", (), {}),
     (
         "esr_app_record",
         ("deanery", "start", "_id"),

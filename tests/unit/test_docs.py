@@ -6,6 +6,8 @@ import ast
 import dataclasses
 import re
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,22 @@ from typer.core import TyperGroup
 
 from include import errors
 from include.cli import app
+from include.esr.confirmations.verdicts import AnswerOutcome
 from include.esr.documents import FileState
+from include.esr.exports.ledger import Export
 from include.esr.files.entry import Entry
+from include.esr.formats.layout import load_format
 from include.esr.formats.lines import Fault
+from include.esr.names import FileName, FileType
+from include.esr.notifications.plan import COUNTED
+from include.esr.outbound import ExportState, RecordState
+from include.esr.outbound_run import STAGES
 from include.esr.people.plan import PersonStatus
 from include.settings import PROJECT_ROOT, Settings
 from include.storage.mongo import IntegrationStore
 
 DOCS = PROJECT_ROOT / "docs"
+ESR = PROJECT_ROOT / "include" / "esr"
 PAGES = [PROJECT_ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 
 _FENCE = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -186,6 +196,8 @@ def test_every_collection_of_the_store_is_described() -> None:
     assert {name for name in names if f"`{name}`" not in described} == set()
 
 
+SUITES = PROJECT_ROOT / "include" / "quality" / "suites"
+SUITES_OF_OURS = ("esr_app", "esr_dnc", "esr_rtc")
 ESR_CODE = re.compile(
     r'(?:Reason\(|code=|"code": |reason = \()\s*"([a-z_]+)"|(?<=, \(")[a-z]+(?:_[a-z]+)+(?=")',
 )
@@ -196,7 +208,7 @@ def test_every_reason_why_a_file_or_a_line_of_esr_is_set_aside_is_explained() ->
         *(PROJECT_ROOT / "include" / "esr" / "formats").glob("[!w]*.py"),  # not the writer's
         *(PROJECT_ROOT / "include" / "esr" / "files").glob("*.py"),
         PROJECT_ROOT / "include" / "esr" / "names.py",
-        *(PROJECT_ROOT / "include" / "quality" / "suites").glob("esr_*.json"),
+        *(suite for suite in SUITES.glob("esr_*.json") if suite.stem not in SUITES_OF_OURS),
     ]
     codes = {found[1] or found[0] for file in files for found in ESR_CODE.finditer(file.read_text("utf-8"))}
     codes |= {fault.code for fault in Fault if fault is not Fault.NONE}
@@ -221,21 +233,117 @@ def test_no_reason_is_explained_that_the_exchange_does_not_have() -> None:
     assert {code for code in told - known if not code.startswith("esr_")} == set()
 
 
+def sources(*folders: str) -> str:
+    """Return the code of the exchange, all of it or of some of its packages, as one text."""
+    roots = [ESR / folder for folder in folders] or [ESR]
+    return "\n".join(path.read_text("utf-8") for root in roots for path in sorted(root.rglob("*.py")))
+
+
+def alerts_of_answers() -> set[str]:
+    source = sources("confirmations")
+    told = re.findall(r"^ {4}AnswerOutcome\.(\w+): f?\"", source, re.MULTILINE)
+    return {f"answers_{AnswerOutcome[name]}" for name in told} | set(
+        re.findall(r'"(answers_[a-z]+)"', source)
+    )
+
+
 @pytest.mark.parametrize("page", ["esr.md", "monitor.md"])
 def test_every_alert_about_a_file_is_explained(page: str) -> None:
-    source = "\n".join(
-        path.read_text("utf-8") for path in (PROJECT_ROOT / "include" / "esr" / "files").glob("*.py")
-    )
-    alerts = set(re.findall(r'(?:Alert\(|add_alert\([^"]+)"([a-z_]+)"', source))
-    assert {"new_version", "sequence_gap", "came_again"} <= alerts
+    alerts = set(re.findall(r'(?:Alert\(|add_alert\([^")]+)"([a-z_]+)"', sources()))
+    assert {"new_version", "sequence_gap", "came_again", "mostly_older"} <= alerts
     text = (DOCS / page).read_text("utf-8")
     assert {alert for alert in alerts if f"`{alert}`" not in text} == set()
 
 
-@pytest.mark.parametrize("words", [FileState, PersonStatus], ids=["file", "person"])
-def test_every_state_of_the_exchange_is_explained(words: type[FileState | PersonStatus]) -> None:
-    explained = (DOCS / "esr.md").read_text("utf-8")
+@pytest.mark.parametrize("page", ["esr-out.md", "monitor.md", "recover.md"])
+def test_every_alert_about_an_answer_is_explained(page: str) -> None:
+    alerts = alerts_of_answers()
+    assert {"answers_unknown_file", "answers_contradicts", "answers_missing", "answers_unreadable"} <= alerts
+    text = (DOCS / page).read_text("utf-8")
+    assert {alert for alert in alerts if f"`{alert}`" not in text} == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        (FileState, "esr.md"),
+        (PersonStatus, "esr.md"),
+        (RecordState, "esr-out.md"),
+        (ExportState, "esr-out.md"),
+        (AnswerOutcome, "esr-out.md"),
+    ],
+    ids=["file", "person", "record", "export", "answer"],
+)
+def test_every_state_of_the_exchange_is_explained(words: type[StrEnum], page: str) -> None:
+    explained = (DOCS / page).read_text("utf-8")
     assert {word.value for word in words if f"`{word.value}`" not in explained} == set()
+
+
+def test_every_reason_why_a_record_or_a_file_of_ours_is_held_back_is_explained() -> None:
+    codes = set(
+        re.findall(
+            r'Reason\(\s*"([a-z_]+)"', sources("applicants", "notifications", "exports", "confirmations")
+        )
+    )
+    codes |= set(re.findall(r'code="([a-z_]+)"', (ESR / "formats" / "writer.py").read_text("utf-8")))
+    codes |= {
+        f"bad_{column.type}"
+        for kind in (FileType.APP, FileType.DNC, FileType.RTC)
+        for record in load_format(kind).records.values()
+        for column in record.columns
+    }
+    for suite in SUITES_OF_OURS:
+        codes |= set(re.findall(r'"code": "([a-z_]+)"', (SUITES / f"{suite}.json").read_text("utf-8")))
+    assert {"too_late", "position_gone", "overtaken", "bad_vpd", "missing_value", "other_records"} <= codes
+    explained = (DOCS / "esr-out.md").read_text("utf-8")
+    assert {code for code in codes if f"`{code}`" not in explained} == set()
+
+
+def test_no_reason_or_outcome_of_the_way_out_is_explained_that_there_is_not() -> None:
+    suites = "".join((SUITES / f"{suite}.json").read_text("utf-8") for suite in SUITES_OF_OURS)
+    known = set(re.findall(r'"([a-z_]+)"', sources() + suites)) | alerts_of_answers()
+    known |= {f"bad_{word}" for word in ("text", "integer", "decimal", "date", "time")}
+    text = (DOCS / "esr-out.md").read_text("utf-8")
+    tables = re.findall(r"^\| (?:reason|outcome|alert|suite|state)\b.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    cells = [line.split("|")[1:3] for table in tables for line in table.splitlines()]
+    told = {code for pair in cells for code in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", "|".join(pair[:1]))}
+    assert len(told) > 25
+    assert {code for code in told - known if not code.startswith("esr_")} == set()
+
+
+def test_the_counts_a_task_of_the_way_out_is_named_by_are_explained() -> None:
+    explained = (DOCS / "esr-out.md").read_text("utf-8")
+    source = sources("applicants")
+    applicants = set(re.findall(r'return "([a-z_]+)"', source))
+    applicants |= set(re.findall(r'"([a-z_]+)"', re.findall(r"dict\.fromkeys\(\(([^()]*)\), 0\)", source)[0]))
+    counts = {f"notifications_{name}" for name in COUNTED} | {f"applicants_{name}" for name in applicants}
+    for group in re.findall(r"dict\.fromkeys\(\(([^()]*)\), 0\)", sources("exports")):
+        counts |= set(re.findall(r'"([a-z_]+)"', group))
+    assert {"applicants_to_export", "applicants_left_alone", "carried_over", "waiting"} <= counts
+    assert {name for name in counts if f"`{name}`" not in explained} == set()
+
+
+def test_every_stage_of_the_way_out_is_described() -> None:
+    described = (DOCS / "architecture.md").read_text("utf-8").partition("\n## Telling ESR\n")[2]
+    rows = described.partition("\n## ")[0]
+    assert {stage for stage in STAGES if f"`{stage}`" not in rows} == set()
+
+
+def test_every_field_of_the_ledger_of_our_files_is_described() -> None:
+    row = re.search(r"^\| `esr_export` \|.*$", (DOCS / "architecture.md").read_text("utf-8"), re.MULTILINE)
+    assert row
+    export = Export(
+        name=FileName.parse("DE_KSS_RTC_20260707_00000001.DAT"),
+        key="RTC/x/1",
+        state=ExportState.ALLOCATED,
+        day=date(2026, 7, 7),
+        records=1,
+        carried_over=0,
+        made_at=datetime(2026, 7, 7, tzinfo=UTC),
+        rows=({"type": "FIL"},),
+        about={"file_id": "x"},
+    )
+    assert {name for name in export.to_document() if name != "_id" and f"`{name}`" not in row[0]} == set()
 
 
 def test_every_field_of_the_file_ledger_is_described() -> None:
@@ -245,16 +353,48 @@ def test_every_field_of_the_file_ledger_is_described() -> None:
     assert {name for name in fields if f"`{name}`" not in row[0]} == set()
 
 
+def log_events(path: Path) -> Iterator[str]:
+    """Yield the names of the structured log events a module tells: ``log.error("name", key=value)``."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in {"critical", "error", "exception", "warning"}
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+            and re.fullmatch(r"[a-z]+(?:_[a-z]+)+", str(node.args[0].value))
+        ):
+            yield str(node.args[0].value)
+
+
 def test_every_log_event_of_an_alert_is_explained() -> None:
-    sources = [PROJECT_ROOT / "include" / "notify.py", PROJECT_ROOT / "include" / "esr" / "alerts.py"]
     told = {
         event
-        for path in sources
-        for event in re.findall(r'\.(?:error|warning)\(\s*"(\w+)"', path.read_text("utf-8"))
+        for path in [PROJECT_ROOT / "include" / "notify.py", *ESR.rglob("*.py")]
+        for event in log_events(path)
     }
-    assert {"task_failed", "esr_file_rejected", "esr_file_alert"} <= told
+    assert {"task_failed", "deadline_missed"} <= told
+    assert {event for event in told if event.startswith("esr_")} >= {
+        "esr_file_rejected",
+        "esr_file_alert",
+        "esr_file_failed",
+        "esr_call_refused",
+        "esr_inbound_missing",
+        "esr_applicants_expired",
+        "esr_event_unreadable",
+        "esr_export_unanswered",
+    }
     explained = (DOCS / "monitor.md").read_text("utf-8")
     assert {event for event in told if f"| `{event}`" not in explained} == set()
+
+
+def test_no_log_event_is_explained_that_nobody_tells() -> None:
+    told = {event for path in (PROJECT_ROOT / "include").rglob("*.py") for event in log_events(path)}
+    rows = re.findall(
+        r"^\| `spotlight\.alerts` \| `(\w+)`", (DOCS / "monitor.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert len(rows) > 8
+    assert set(rows) - told == set()
 
 
 _HOLE = "\0"

@@ -18,12 +18,15 @@ from include.esr.applicants.plan import plan_applicants, sent_ids
 from include.esr.applicants.rules import trainees_wanted
 from include.esr.documents import FileState, owner
 from include.esr.names import RMT
+from include.esr.notifications.changes import Sight
 from include.esr.notifications.plan import plan_notifications
 from include.esr.placements.observe import Observer
 from include.esr.placements.snapshot import (
     current_positions,
     is_as_seen,
+    last_sweep,
     note_seen,
+    note_sweep,
     posts_of,
     seen_posts,
     view_of,
@@ -43,10 +46,7 @@ if TYPE_CHECKING:
 
 POSTS_AT_ONCE = 500
 """Looked up, planned and committed together."""
-HALF_APPLIED = (FileState.SPLIT, FileState.SAVED)
-"""Of a file in these states some positions are saved or reconciled and others are not."""
 RETRY_SECONDS = 60.0
-_COUNTED = ("posts", "applicants", "notifications", "expired")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,29 @@ class _Batch:
 
     posts: tuple[int, ...]
     stamps: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Whose posts are looked at, for which day, and what TCS says of them.
+
+    Attributes:
+        swept: The last day all of them were looked at for.
+    """
+
+    deanery: str
+    today: date
+    swept: date | None
+    observer: Observer
+
+    @property
+    def is_past(self) -> bool:
+        """Tell whether a later day was swept already: what ESR was told then must not be told as of before.
+
+        Then only applicants are made: who is in a post and what changed is a matter of the latest day, whose
+        sweep has made up for this one.
+        """
+        return self.swept is not None and self.today < self.swept
 
 
 def generate(ctx: EsrContext, deanery: str, tcs: Tcs, *, today: date, sweep: bool) -> dict[str, int]:
@@ -84,24 +107,36 @@ def generate(ctx: EsrContext, deanery: str, tcs: Tcs, *, today: date, sweep: boo
         ConfigurationError: TCS refuses the client.
     """
     require_reconciled(ctx.store, deanery)
-    observer = Observer(tcs, today)
+    look = _look(ctx.store, deanery, tcs, today)
     totals: Counter[str] = Counter()
-    expired = 0
-    plans = partial(_plans, ctx, deanery, observer, today, sweep=sweep)
-    for counts in ctx.store.commit_each(owner(deanery), plans):
+    for counts in ctx.store.commit_each(owner(deanery), partial(_plans, ctx, look, sweep=sweep)):
         totals.update(counts)
-        expired += counts.get("applicants_expired", 0)
+        # With each batch: what was committed must have been told of when a later one fails.
+        _tell_expired(deanery, today, counts.get("applicants_expired", 0))
         ctx.progress(f"{totals['posts']:,} posts looked at")
-    if expired:
+    if sweep:
+        with store_errors(owner(deanery)):
+            note_sweep(ctx.store, deanery, today)
+    return dict(totals)
+
+
+def _look(store: IntegrationStore, deanery: str, tcs: Tcs, today: date) -> _Look:
+    with store_errors(owner(deanery)):
+        swept = last_sweep(store, deanery)
+    first_day = Sight(today, 0, swept).first_day
+    return _Look(deanery, today, swept, Observer(tcs, first_day))
+
+
+def _tell_expired(deanery: str, today: date, applicants: int) -> None:
+    if applicants:
         structlog.get_logger("spotlight.alerts").error(
             "esr_applicants_expired",
             deanery=deanery,
             day=today.isoformat(),
-            applicants=expired,
+            applicants=applicants,
             message="their window closed before they could be sent; ESR does not know of them. "
             "'spotlight esr applicants --state EXPIRED_UNSENT' lists them",
         )
-    return dict(totals)
 
 
 def require_reconciled(store: IntegrationStore, deanery: str) -> None:
@@ -112,8 +147,12 @@ def require_reconciled(store: IntegrationStore, deanery: str) -> None:
     """
     query = {
         "deanery": deanery,
-        "state": {"$in": [state.value for state in HALF_APPLIED]},
         "type": {"$in": [each.value for each in RMT]},
+        # One that is split has changed no position until its saving has begun.
+        "$or": [
+            {"state": FileState.SAVED.value},
+            {"state": FileState.SPLIT.value, "saved": {"$ne": None}},
+        ],
     }
     with store_errors(owner(deanery)):
         found = store["esr_file"].find_one(query, {"_id": 1})
@@ -125,11 +164,9 @@ def require_reconciled(store: IntegrationStore, deanery: str) -> None:
         )
 
 
-def _plans(
-    ctx: EsrContext, deanery: str, observer: Observer, today: date, *, sweep: bool
-) -> Iterator[tuple[dict[str, int], Write | None]]:
-    for batch in _batches(ctx.store, deanery, sweep=sweep):
-        yield _plan(ctx, deanery, observer, today, batch)
+def _plans(ctx: EsrContext, look: _Look, *, sweep: bool) -> Iterator[tuple[dict[str, int], Write | None]]:
+    for batch in _batches(ctx.store, look.deanery, sweep=sweep):
+        yield _plan(ctx, look, batch)
 
 
 def _batches(store: IntegrationStore, deanery: str, *, sweep: bool) -> Iterator[_Batch]:
@@ -140,14 +177,18 @@ def _batches(store: IntegrationStore, deanery: str, *, sweep: bool) -> Iterator[
         yield _Batch(part, {post: asked[post] for post in part if post in asked})
 
 
-def _plan(
-    ctx: EsrContext, deanery: str, observer: Observer, today: date, batch: _Batch
-) -> tuple[dict[str, int], Write | None]:
+def _plan(ctx: EsrContext, look: _Look, batch: _Batch) -> tuple[dict[str, int], Write | None]:
     """Plan a batch: everything the plan depends on but TCS is guarded by the deanery's fence."""
+    deanery, observer, today = look.deanery, look.observer, look.today
+    # Again in each plan: who saves a file moves the deanery's fence, so that this still holds at the commit.
+    require_reconciled(ctx.store, deanery)
     seen = seen_posts(ctx.store, deanery, batch.posts)
     current = current_positions(ctx.store, deanery, batch.posts, seen)
     placements = observer.placements(batch.posts)
-    views = [view_of(deanery, post, current[post], placements[post], seen.get(post)) for post in batch.posts]
+    views = [
+        view_of(deanery, post, current[post], placements[post], seen.get(post), swept=look.swept)
+        for post in batch.posts
+    ]
     revisions = {post: current[post].revisions for post in batch.posts}
     news = [view for view in views if not is_as_seen(view, revisions[view.id], seen.get(view.id))]
 
@@ -156,7 +197,12 @@ def _plan(
     )
     at = ctx.now()
     applicants = plan_applicants(ctx.store, views, people, today=today, settings=ctx.settings, at=at)
+    counts = {"posts": len(views)}
+    counts |= {f"applicants_{name}": number for name, number in applicants.counts.items()}
+    if look.is_past:
+        return counts, applicants.write
     notifications = plan_notifications(ctx.store, views, today=today, settings=ctx.settings, at=at)
+    counts |= {f"notifications_{name}": number for name, number in notifications.counts.items()}
     known = [view for view in news if view.positions or view.id in seen]
 
     def write(session: ClientSession, order: int) -> None:
@@ -166,9 +212,6 @@ def _plan(
         note_seen(ctx.store, session, known, revisions, today)
         _forget_todo(ctx.store, session, deanery, batch.stamps)
 
-    counts = {"posts": len(views)}
-    counts |= {f"applicants_{name}": number for name, number in applicants.counts.items()}
-    counts |= {f"notifications_{name}": number for name, number in notifications.counts.items()}
     is_news = bool(applicants.write or notifications.write or known or batch.stamps)
     return counts, write if is_news else None
 
@@ -193,7 +236,7 @@ def views_of_deanery(ctx: EsrContext, deanery: str, tcs: Tcs, *, today: date) ->
         ConfigurationError: TCS refuses the client.
     """
     require_reconciled(ctx.store, deanery)
-    observer = Observer(tcs, today)
+    observer = Observer(tcs, first_day=today)
     for batch in _batches(ctx.store, deanery, sweep=True):
         current = current_positions(ctx.store, deanery, batch.posts, {})
         placements = observer.placements(batch.posts)

@@ -12,14 +12,28 @@ if TYPE_CHECKING:
     from include.esr.placements.facts import PlacementFacts, PostView
 
 DAY = timedelta(days=1)
+LONGEST_GAP = timedelta(days=31)
+"""What happened longer ago without anybody looking is for a snapshot (DNF) to tell."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """How far ahead ESR is told of a post: today's placements, and those that start within the horizon."""
+    """How far ahead ESR is told of a post: today's placements, and those that start within the horizon.
+
+    Attributes:
+        since: The last day before today that every post was looked at for; ``None``: it never was.
+    """
 
     today: date
     horizon_days: int
+    since: date | None = None
+
+    @property
+    def first_day(self) -> date:
+        """Return the first day whose dates are due today: a day nobody looked at posts for is made up for."""
+        if self.since is None:
+            return self.today
+        return min(self.today, max(self.since + DAY, self.today - LONGEST_GAP))
 
     @property
     def last(self) -> date:

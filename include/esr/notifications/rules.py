@@ -5,6 +5,7 @@ Rules (domain page, section 3). What makes ESR be told:
 - a position was reconciled: that position's incumbents, and the new post if ESR told of it as new;
 - a placement starts today, or as many days from today as ESR is told ahead (13 weeks);
 - the last placement ended yesterday and nobody follows;
+  (of these, what fell on days no sweep was made for is made up for by the next)
 - a placement was approved, moved (its days or its site), withdrawn, or its whole-time equivalent changed.
 
 At a first look at a post nothing is a change, as nothing was known. A change of other details of a
@@ -40,7 +41,7 @@ def notifications_of(view: PostView, *, today: date, horizon_days: int) -> list[
         today: The day it is done for, in London.
         horizon_days: How many days ahead of its start ESR is told of a placement.
     """
-    sight = Sight(today, horizon_days)
+    sight = Sight(today, horizon_days, view.swept)
     changes = changes_of(view, sight)
     rows = incumbents(view.placements, sight)
     is_due = changes.any or _is_due_by_date(view.placements, sight, rows)
@@ -92,9 +93,14 @@ def incumbents(placements: Iterable[PlacementFacts], sight: Sight) -> list[Row]:
 
 def _is_due_by_date(placements: Iterable[PlacementFacts], sight: Sight, rows: list[Row]) -> bool:
     told = [placement for placement in placements if is_told(placement)]
-    if any(placement.start in (sight.today, sight.last) for placement in told):
-        return True
-    return rows == [(None, None)] and any(placement.end == sight.today - DAY for placement in told)
+    first, gap = sight.first_day, sight.today - sight.first_day
+    for placement in told:
+        start = placement.start or date.max
+        if first <= start <= sight.today or sight.last - gap <= start <= sight.last:
+            return True
+    return rows == [(None, None)] and any(
+        placement.end is not None and first - DAY <= placement.end < sight.today for placement in told
+    )
 
 
 def _of_changes(

@@ -119,6 +119,7 @@ class PostView:
         placements: As TCS has them now, long past ones left out.
         before: As they were when the post was looked at last; ``None`` when it never was.
         reconciled: Ids of the positions reconciled since then.
+        swept: The last day every post of the deanery was looked at for; ``None``: it never was.
     """
 
     id: int
@@ -128,6 +129,7 @@ class PostView:
     placements: tuple[PlacementFacts, ...]
     before: tuple[PlacementFacts, ...] | None = None
     reconciled: frozenset[int] = frozenset()
+    swept: date | None = None
 
 
 def _day(text: str | None) -> date | None:

@@ -18,11 +18,16 @@ _KEPT_BATCHES = 3
 
 
 class Observer:
-    """Asks TCS in bulk, once for each batch: one that must be planned anew does not ask again."""
+    """Asks TCS in bulk, once for each batch: one that must be planned anew does not ask again.
 
-    def __init__(self, tcs: Tcs, today: date) -> None:
+    Args:
+        tcs: Open connection.
+        first_day: The first day that is looked at; what ended before the day before it is left out.
+    """
+
+    def __init__(self, tcs: Tcs, first_day: date) -> None:
         self._tcs = tcs
-        self._today = today
+        self._first_day = first_day
         self._placements: dict[tuple[int, ...], dict[int, tuple[PlacementFacts, ...]]] = {}
         self._people: dict[tuple[int, ...], dict[int, Person]] = {}
 
@@ -63,8 +68,8 @@ class Observer:
         }
 
     def _is_past(self, facts: PlacementFacts) -> bool:
-        """Tell whether it ended before yesterday: a post that became vacant yesterday is told of today."""
-        return facts.end is not None and facts.end < self._today - timedelta(days=1)
+        """Tell whether it ended before the day before: who became vacant since is still to be told of."""
+        return facts.end is not None and facts.end < self._first_day - timedelta(days=1)
 
 
 def _may_count(facts: PlacementFacts) -> bool:

@@ -7,6 +7,7 @@ to which revision of each position that is so: a position with another one was r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from include.esr.names import FileType
@@ -15,7 +16,6 @@ from include.esr.positions.results import StoredPosition
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
-    from datetime import date
 
     from pymongo.client_session import ClientSession
 
@@ -103,8 +103,25 @@ def current_positions(
     }
 
 
+def last_sweep(store: IntegrationStore, deanery: str) -> date | None:
+    """Return the last day every post of a deanery was looked at for, ``None`` if it never was."""
+    found = store["esr_sweep"].find_one({"_id": deanery})
+    return date.fromisoformat(found["through"]) if found else None
+
+
+def note_sweep(store: IntegrationStore, deanery: str, today: date) -> None:
+    """Note that every post of a deanery was looked at for a day; an older day than before changes nothing."""
+    store["esr_sweep"].update_one({"_id": deanery}, {"$max": {"through": today.isoformat()}}, upsert=True)
+
+
 def view_of(
-    deanery: str, post: int, now: Current, placements: Sequence[PlacementFacts], before: Seen | None
+    deanery: str,
+    post: int,
+    now: Current,
+    placements: Sequence[PlacementFacts],
+    before: Seen | None,
+    *,
+    swept: date | None = None,
 ) -> PostView:
     """Return what generation knows of a post."""
     known = before.positions if before else {}
@@ -118,6 +135,7 @@ def view_of(
         reconciled=frozenset(
             position for position, revision in now.revisions.items() if known.get(position) != revision
         ),
+        swept=swept,
     )
 
 
