@@ -9,6 +9,7 @@ from airflow.sdk import DAG, CronTriggerTimetable, task_group
 from include.dag_policy import ESR_POOL, deadline, task_defaults
 from include.esr.describe import OUTBOUND_PAGE
 from include.esr.outbound_operators import OutboundDeaneriesOperator, OutboundStageOperator
+from include.esr.outbound_run import OUTBOUND
 
 DEANERIES_AT_ONCE = 2
 
@@ -38,7 +39,7 @@ with DAG(
                 pool=ESR_POOL,
                 max_active_tis_per_dag=DEANERIES_AT_ONCE,
             )
-            for stage in ("ready", "sweep", "export_app", "export_dnc")
+            for stage in OUTBOUND
         )
         ready >> sweep >> exports
 

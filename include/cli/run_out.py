@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 ESR_OUTBOUND = "esr_outbound"
 ESR_OUT = ("esr_generation", ESR_OUTBOUND, "esr_confirmations")
-SCHEDULED = time(14)
-"""London: when ``esr_outbound`` is due, and so what moment a day stands for."""
 
 
 def run_out(dag_id: str, day: date | None, deanery: str | None, dry_run: Path | None) -> None:
@@ -34,10 +32,11 @@ def run_out(dag_id: str, day: date | None, deanery: str | None, dry_run: Path | 
     """
     from include.esr.outbound import LONDON, london_day
     from include.esr.outbound_inline import run_confirmations, run_generation, run_outbound
+    from include.esr.outbound_run import APP_TIME
 
     use_local_stack()
     now = datetime.now(tz=UTC)
-    moment = datetime.combine(day, SCHEDULED, LONDON).astimezone(UTC) if day is not None else now
+    moment = datetime.combine(day, APP_TIME, LONDON).astimezone(UTC) if day is not None else now
     whose = [deanery_of(deanery)] if deanery is not None else None
     if dry_run is not None:
         _preview(london_day(moment), whose, dry_run)

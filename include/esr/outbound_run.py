@@ -6,6 +6,7 @@ A *subject* is what one mapped task works on: a deanery (``KSS``), or a version 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, datetime, time, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from include.npo.context import settle_memory
 from include.storage.mongo import store_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import date
 
     from include.esr.context import EsrContext
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 Counts = dict[str, int]
 
-DNC_TIME = time(15)
-"""London; source: domain page, section 1. Applicants go with the DAG's own schedule, an hour before."""
+APP_TIME, DNC_TIME = time(14), time(15)
+"""When the day's files are due, in London; source: domain page, section 1 (F)."""
 INBOUND_LOOK = 300.0
 """Seconds between two looks for the day's inbound file."""
 
@@ -128,7 +129,7 @@ def require_inbound(ctx: EsrContext, deanery: str, moment: datetime) -> Counts:
     """Wait, bounded, until the day's RMF or RMC of a deanery is reconciled; then alert and go on.
 
     Raises:
-        NotYetError: It is not, and less than ``esr_inbound_wait`` has passed since the run's schedule.
+        NotYetError: It is not, and less than ``esr_inbound_wait`` has passed since the files were due.
     """
     today = london_day(moment)
     states = _inbound_states(ctx, deanery, today)
@@ -149,8 +150,9 @@ def require_inbound(ctx: EsrContext, deanery: str, moment: datetime) -> Counts:
 
 
 def _is_early(ctx: EsrContext, moment: datetime) -> bool:
-    """Tell whether inbound is still waited for."""
-    return ctx.now() < moment + timedelta(seconds=ctx.settings.esr_inbound_wait)
+    """Tell whether inbound is still waited for: from when the day's files are due, whenever it is asked."""
+    due = datetime.combine(london_day(moment), APP_TIME, LONDON)
+    return ctx.now() < due + timedelta(seconds=ctx.settings.esr_inbound_wait)
 
 
 def _tell_missing(deanery: str, today: date, message: str) -> None:
@@ -175,13 +177,8 @@ def _generate(ctx: EsrContext, subject: str, moment: datetime) -> Counts:
     from include.esr.generation.generate import generate
     from include.esr.tcs import Tcs
 
-    try:
-        with Tcs(ctx.settings, progress=ctx.progress) as tcs:
-            return generate(ctx, subject, tcs, today=london_day(moment), sweep=False)
-    except NotYetError as error:
-        # This run must not stay open: other deaneries' events wait for the next.
-        error.retry_after = max(error.retry_after, LONGEST_WAIT + 1)
-        raise
+    with left_to_the_next_run(), Tcs(ctx.settings, progress=ctx.progress) as tcs:
+        return generate(ctx, subject, tcs, today=london_day(moment), sweep=False)
 
 
 def _sweep(ctx: EsrContext, subject: str, moment: datetime) -> Counts:
@@ -219,7 +216,21 @@ def _export(ctx: EsrContext, subject: str, moment: datetime, *, kind: Any) -> Co
 def _confirm(ctx: EsrContext, subject: str, _moment: datetime) -> Counts:
     from include.esr.confirmations.run import confirm
 
-    return confirm(ctx, subject)
+    with left_to_the_next_run():
+        return confirm(ctx, subject)
+
+
+@contextmanager
+def left_to_the_next_run() -> Iterator[None]:
+    """Make what cannot be done yet a matter of the next run, in a quarter of an hour.
+
+    Of these DAGs one run is active at a time: one that stayed open for one subject would hold up all others.
+    """
+    try:
+        yield
+    except NotYetError as error:
+        error.retry_after = max(error.retry_after, LONGEST_WAIT + 1)
+        raise
 
 
 def _receipts(ctx: EsrContext, _subject: str, _moment: datetime) -> Counts:

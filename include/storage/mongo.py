@@ -197,10 +197,15 @@ class IntegrationStore:
             TransientError: The store did not answer, or others kept committing.
             IntegrationError: As ``store_errors`` says.
         """
-        for _ in range(MAX_PLANS):
+        tries = 0
+        while tries < MAX_PLANS:
+            tries += 1
             try:
                 with store_errors(owner):
-                    yield from self._commit_in_turn(owner, self.fence(owner), plans())
+                    for outcome, committed in self._commit_in_turn(owner, self.fence(owner), plans()):
+                        if committed:
+                            tries = 0  # what was committed need not be done again: this gets on
+                        yield outcome
             except FenceMovedError:
                 continue
             return
@@ -208,7 +213,8 @@ class IntegrationStore:
 
     def _commit_in_turn(
         self, owner: str, seen: int, plans: Iterator[tuple[Outcome, Write | None] | None]
-    ) -> Iterator[Outcome]:
+    ) -> Iterator[tuple[Outcome, bool]]:
+        """Yield each outcome and whether anything was written for it."""
         under_way: tuple[Outcome, Future[int]] | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="commit") as writer:
             for plan in plans:
@@ -216,19 +222,19 @@ class IntegrationStore:
                     outcome, commit = under_way
                     commit.result()
                     under_way = None
-                    yield outcome
+                    yield outcome, True
                 if plan is None:
                     continue
                 outcome, write = plan
                 if write is None:
-                    yield outcome
+                    yield outcome, False
                     continue
                 under_way = outcome, writer.submit(self.commit, owner, seen, write)
                 seen += 1
             if under_way:
                 outcome, commit = under_way
                 commit.result()
-                yield outcome
+                yield outcome, True
 
     def commit_plan(self, owner: str, prepare: Callable[[], tuple[Outcome, Write | None]]) -> Outcome:
         """Look, plan and commit; if somebody committed in between, look and plan again.

@@ -108,7 +108,9 @@ def _answers(table: pa.Table, entry: Entry) -> Iterator[AnswerLine]:
     is_apc = entry.type is FileType.APC
     ordinal = "esr_vacancy_id" if is_apc else "ordinal"
     for row in table.to_pylist():
-        yield _answer(row, row[ordinal], None if is_apc else row["deanery_post_number"])
+        post_number = row["deanery_number"] if is_apc else row["deanery_post_number"]
+        needed = not is_apc or row["position_id"] is None
+        yield _answer(row, row[ordinal], post_number if needed else None)
 
 
 def _answer(row: dict[str, Any], ordinal: int, post_number: str | None) -> AnswerLine:

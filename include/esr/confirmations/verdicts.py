@@ -40,10 +40,6 @@ class AnswerOutcome(StrEnum):
     POSITION_MISMATCH = "position_mismatch"
 
 
-NOT_OURS = (AnswerOutcome.UNKNOWN_FILE, AnswerOutcome.UNKNOWN_ORDINAL, AnswerOutcome.POSITION_MISMATCH)
-"""Answers to something we did not send: kept, told, never applied."""
-
-
 @dataclass(frozen=True, slots=True)
 class AnswerLine:
     """One good line of an APC or DCC.
@@ -51,7 +47,7 @@ class AnswerLine:
     Attributes:
         line: 1-based line in the answer file.
         ordinal: Of the record in the file that is answered, from 1.
-        post_number: As ESR has it; only compared for a DCC, ``None`` otherwise.
+        post_number: As ESR has it; of an APC it counts only where the position is missing.
         text: ESR's own words; may repeat personal data.
     """
 
@@ -170,7 +166,10 @@ def judge(
         return Verdict(AnswerOutcome.SUPERSEDED)
     if line.position_id not in {None, record.position_id}:
         return Verdict(AnswerOutcome.POSITION_MISMATCH, "position_id")
-    if line.post_number not in {None, record.post_number}:
+    if line.position_id is None and line.post_number is None:
+        # The ordinal alone would take an answer to another file of that number for ours.
+        return Verdict(AnswerOutcome.POSITION_MISMATCH, "no_position")
+    if line.post_number is not None and line.post_number.strip() != (record.post_number or "").strip():
         return Verdict(AnswerOutcome.POSITION_MISMATCH, "deanery_post_number")
     text = line.text[:MAX_TEXT] if line.text else None
     return _answered(Given(line.status, line.type, text, file_id, line.line, at), record)

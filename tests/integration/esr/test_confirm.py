@@ -185,7 +185,7 @@ def test_an_answer_that_does_not_fit_its_ordinal_is_never_applied(esr_side, kind
     assert esr_side.alerts(answer) == [f"answers_{outcome}", "answers_missing"]
 
 
-def test_an_answer_without_a_position_goes_by_its_ordinal(esr_side):
+def test_an_answer_without_a_position_goes_by_its_ordinal_and_post(esr_side):
     esr_side.sent(records=1)
     esr_side.put([apc(1, "FAIL", "ERROR", position="")])
     esr_side.apply()

@@ -69,7 +69,9 @@ def test_status_and_type_of_message_make_the_state(status, kind, state):
         ({"position_id": 8}, RECORD, "position_mismatch"),
         ({"position_id": 0}, RECORD, "position_mismatch"),
         ({"post_number": "KSS/RTD01/001/STR/002"}, RECORD, "position_mismatch"),
-        ({"position_id": None, "post_number": None}, RECORD, "applied"),
+        ({"position_id": None, "post_number": None}, RECORD, "position_mismatch"),
+        ({"position_id": None, "post_number": RECORD.post_number}, RECORD, "applied"),
+        ({"position_id": None, "post_number": "KSS/RTD01/001/STR/002"}, RECORD, "position_mismatch"),
         ({"post_number": RECORD.post_number}, RECORD, "applied"),
     ],
 )
