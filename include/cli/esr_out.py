@@ -93,7 +93,7 @@ def snapshot(
     as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
 ) -> None:
     """Send ESR a full snapshot (DNF) of one deanery: who is in each post and who comes next."""
-    from include.esr.exports.snapshot import snapshot_file
+    from include.esr.exports.snapshot import require_near, snapshot_file
     from include.esr.generation.generate import views_of_deanery
     from include.esr.outbound import london_day
     from include.esr.tcs import Tcs
@@ -101,6 +101,7 @@ def snapshot(
     whose = deanery_of(deanery)
     with esr_context() as ctx, Tcs(ctx.settings) as tcs:
         today = day.date() if day is not None else london_day(ctx.now())
+        require_near(ctx, today)
         views = [view for batch in views_of_deanery(ctx, whose, tcs, today=today) for view in batch]
         counts = snapshot_file(ctx, whose, today=today, views=views)
     emit({"deanery": whose, "day": today.isoformat(), "counts": counts}, f"{whose}: {_told(counts)}")
@@ -119,6 +120,21 @@ def abandon(
     with esr_context() as ctx:
         counts = abandon_file(ctx, file, why=why, by=by)
     emit({"file": file, "counts": counts}, f"{file} is given up: {_told(counts)}")
+
+
+@outbound.command("resend")
+def resend_file(
+    file: Annotated[str, typer.Argument(help="The file's name, as 'spotlight esr exports' has it.")],
+    why: Why,
+    by: By,
+    as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
+) -> None:
+    """Have a whole file that ESR set aside or lost go out again, under another number."""
+    from include.esr.exports import resending
+
+    with esr_context() as ctx:
+        counts = resending.resend_file(ctx, file, why=why, by=by)
+    emit({"file": file, "counts": counts}, f"{file}: due again: {_told(counts) or 'nothing'}")
 
 
 @record.command()

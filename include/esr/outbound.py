@@ -53,9 +53,9 @@ ANSWERED = frozenset({RecordState.CONFIRMED, RecordState.CONFIRMED_WITH_WARNINGS
 class ExportState(StrEnum):
     """Life of a file of ours: allocated > uploading > uploaded > sent > answered.
 
-    ``uploading`` is noted before the first byte goes out under the name ``<name>.part``, ``uploaded`` once
-    that file was read back and is right, before it gets its name: only we rename it, so if neither of the
-    two is there any more, ESR has taken it.
+    ``uploading`` is noted before the first byte goes out under a name ``<name>.<token>.part``, ``uploaded``
+    once that file was read back and is right, before it gets its name: only we rename it, so if neither of
+    the two is there any more, ESR has taken it.
     """
 
     ALLOCATED = "allocated"

@@ -45,7 +45,8 @@ def woken_deaneries(
     Raises:
         IntegrationError: Queue or store failed.
     """
-    from include.esr.generation.wake import receive, waiting_deaneries
+    from include.esr.generation.todo import waiting_deaneries
+    from include.esr.generation.wake import receive
 
     with located("esr_generation", "receive"), open_context(run_id, settings, progress) as ctx:
         receive(ctx)
@@ -175,15 +176,17 @@ def _inbound_states(ctx: EsrContext, deanery: str, today: date) -> list[str]:
 def _generate(ctx: EsrContext, subject: str, moment: datetime) -> Counts:
     """Look at the posts events told of; what cannot be done now is left to the next run, which is soon."""
     from include.esr.generation.generate import generate
+    from include.esr.placements.observe import looking
     from include.esr.tcs import Tcs
 
-    with left_to_the_next_run(), Tcs(ctx.settings, progress=ctx.progress) as tcs:
+    with left_to_the_next_run(), Tcs(looking(ctx.settings), progress=ctx.progress) as tcs:
         return generate(ctx, subject, tcs, today=london_day(moment), sweep=False)
 
 
 def _sweep(ctx: EsrContext, subject: str, moment: datetime) -> Counts:
     """Look at every post; while a file is half applied wait, bounded, then alert and leave it out."""
     from include.esr.generation.generate import generate, require_reconciled
+    from include.esr.placements.observe import looking
     from include.esr.tcs import Tcs
 
     today = london_day(moment)
@@ -194,7 +197,7 @@ def _sweep(ctx: EsrContext, subject: str, moment: datetime) -> Counts:
             raise
         _tell_missing(subject, today, f"{error.message}; today's files hold what was made before")
         return {"posts": 0}
-    with Tcs(ctx.settings, progress=ctx.progress) as tcs:
+    with Tcs(looking(ctx.settings), progress=ctx.progress) as tcs:
         return generate(ctx, subject, tcs, today=today, sweep=True)
 
 

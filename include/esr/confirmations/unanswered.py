@@ -43,6 +43,7 @@ def unanswered(ctx: EsrContext, *, now: datetime) -> dict[str, int]:
     query: dict[str, Any] = {
         "state": ExportState.SENT.value,
         "type": {"$in": sorted(_ANSWERED_WITH)},
+        "resent": {"$exists": False},  # what was in it goes out again under another name
         "states.sent": {"$lte": now - timedelta(seconds=ctx.settings.esr_answer_wait)},
     }
     with store_errors("esr_export"):

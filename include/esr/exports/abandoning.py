@@ -13,7 +13,7 @@ from include.errors import ConfigurationError
 from include.esr.documents import owner
 from include.esr.exports import ledger
 from include.esr.exports.allocating import moment
-from include.esr.exports.sending import PASSING
+from include.esr.exports.looking import look_again
 from include.esr.exports.wording import require_said
 from include.esr.files.sftp_out import open_outbound
 from include.esr.names import FileType
@@ -89,13 +89,15 @@ def _taken_away(folder: OutboundFolder, export: Export) -> bool:
     size = export.size or 0
     if export.sha256 is not None and folder.digest(export.id, size=size) == export.sha256:
         return False
-    if export.state is not ExportState.UPLOADED:
-        folder.remove(export.id + PASSING)
+    uploaded = export.parts[-1:] if export.state is ExportState.UPLOADED else ()
+    for part in set(export.parts).difference(uploaded):
+        folder.remove(part)
+    if not uploaded:
         return True
     aside = export.id + GIVEN_UP
     if folder.digest(aside, size=size) == export.sha256:
         return True
-    return folder.rename(export.id + PASSING, aside)
+    return folder.rename(uploaded[0], aside)
 
 
 def _give_up(ctx: EsrContext, export: Export, *, why: str, by: str) -> int:
@@ -120,6 +122,8 @@ def _free(ctx: EsrContext, session: ClientSession, export: Export, at: datetime,
     values: dict[str, Any] = {"state": state.value, "changed_at": at}
     if not is_snapshot:
         values |= {"file": None, "ordinal": None}
+        posts = ctx.store[export.collection].distinct("post_id", {"file": export.id}, session=session)
+        look_again(ctx.store, session, export.deanery, posts)
     freed = ctx.store[export.collection].update_many(
         {"file": export.id, "state": RecordState.IN_FILE.value},
         {"$set": values, "$push": pushed(entry(state, at, why=why, by=by))},

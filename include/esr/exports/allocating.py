@@ -35,12 +35,14 @@ class Allocation:
         fresh: Whether it was allocated now.
         invalid: Records that were due and are INVALID_DATA now.
         carried_over: Records that were due and wait for a later file.
+        waiting: Records that are due once their posts have been looked at.
     """
 
     export: Export | None = None
     fresh: bool = False
     invalid: int = 0
     carried_over: int = 0
+    waiting: int = 0
 
 
 def key_of(file_type: FileType, deanery: str, day: date) -> str:
@@ -67,7 +69,9 @@ def allocate(ctx: EsrContext, file_type: FileType, deanery: str, *, today: date)
         if known is not None:
             return Allocation(known), None
         picked = pick_due(ctx.store, file_type, deanery, today=today, settings=ctx.settings)
-        allocation = Allocation(invalid=len(picked.bad), carried_over=picked.carried_over)
+        allocation = Allocation(
+            invalid=len(picked.bad), carried_over=picked.carried_over, waiting=picked.waiting
+        )
         if not picked.records and not picked.bad:
             return allocation, None
         at = moment(ctx)
@@ -119,12 +123,24 @@ def give_places(
     """Give records their places in a file, in the order they come.
 
     Raises:
-        FenceMovedError: One is not due any more.
+        FenceMovedError: One is not as it was picked any more.
     """
     updates = [_placed(export, record, ordinal) for ordinal, record in enumerate(records, start=1)]
-    written = ctx.store[export.collection].bulk_write(updates, ordered=False, session=session)
+    _write_all(ctx, session, export.collection, updates)
+
+
+def _write_all(ctx: EsrContext, session: ClientSession, collection: str, updates: list[UpdateOne]) -> None:
+    written = ctx.store[collection].bulk_write(updates, ordered=False, session=session)
     if written.matched_count < len(updates):
-        raise FenceMovedError("a record changed since it was picked", subject=export.id)
+        raise FenceMovedError("a record changed since it was picked", subject=collection)
+
+
+def _as_picked(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the filter for a record as it was picked.
+
+    The fence guards it from runs for its deanery only: those of another may take it over, with its position.
+    """
+    return {name: record[name] for name in ("_id", "state", "deanery", "revision")}
 
 
 def _placed(export: Export, record: Mapping[str, Any], ordinal: int) -> UpdateOne:
@@ -133,7 +149,7 @@ def _placed(export: Export, record: Mapping[str, Any], ordinal: int) -> UpdateOn
     place = {"file": export.id, "ordinal": ordinal}
     note = entry(RecordState.IN_FILE, export.made_at, why="in_file") | place
     return UpdateOne(
-        {"_id": record["_id"], "state": RecordState.TO_EXPORT.value},
+        _as_picked(record),
         {
             "$set": {"state": RecordState.IN_FILE.value, "changed_at": export.made_at, **place},
             "$push": pushed(note),
@@ -152,7 +168,7 @@ def _set_aside(
 
     updates = [
         UpdateOne(
-            {"_id": record["_id"], "state": RecordState.TO_EXPORT.value},
+            _as_picked(record),
             {
                 "$set": {
                     "state": RecordState.INVALID_DATA.value,
@@ -165,4 +181,4 @@ def _set_aside(
         for record, reason in bad
     ]
     if updates:
-        ctx.store[collection_of(file_type)].bulk_write(updates, ordered=False, session=session)
+        _write_all(ctx, session, collection_of(file_type), updates)

@@ -8,8 +8,9 @@ from include.errors import ConfigurationError
 from include.esr.documents import owner
 from include.esr.exports.abandoning import abandon_file
 from include.esr.exports.allocating import moment
+from include.esr.exports.looking import look_again
 from include.esr.exports.wording import require_said
-from include.esr.outbound import COLLECTIONS, UNSENT, RecordState, entry, pushed
+from include.esr.outbound import ANSWERED, COLLECTIONS, UNSENT, RecordState, entry, pushed
 from include.storage.mongo import FenceMovedError, store_errors
 
 if TYPE_CHECKING:
@@ -27,15 +28,7 @@ __all__ = ["Action", "abandon_file", "change_record"]
 Action = Literal["resend", "withdraw", "reopen"]
 
 _FROM: Mapping[Action, frozenset[RecordState]] = {
-    "resend": frozenset(
-        {
-            RecordState.EXPORTED,
-            RecordState.CONFIRMED,
-            RecordState.CONFIRMED_WITH_WARNINGS,
-            RecordState.REJECTED,
-            RecordState.EXPIRED_UNSENT,
-        }
-    ),
+    "resend": ANSWERED | {RecordState.EXPORTED, RecordState.EXPIRED_UNSENT},
     "withdraw": UNSENT,
     "reopen": frozenset({RecordState.WITHDRAWN}),
 }
@@ -47,8 +40,9 @@ def change_record(
     """Do what a person asks for with one record; who and why are kept in its history.
 
     ``resend`` makes one due again that was sent, or missed its window. ``withdraw`` keeps one from being
-    sent. ``reopen`` takes that back. Its post is then looked at again by the next generation, so that it goes
-    out with what TCS says now.
+    sent. ``reopen`` takes that back. Its post is then looked at again by the next generation before it goes
+    out: an applicant with what TCS says now. A notification that is sent once more repeats what it said; what
+    has changed since is told by one of its own.
 
     Args:
         ctx: What the stage works with.
@@ -78,7 +72,7 @@ def change_record(
         if record is None:
             raise ConfigurationError(f"there is no record of kind {kind} with this id", subject=record_id)
         _require_possible(record, action)
-        change = _change(record, action, moment(ctx), why=why, by=by)
+        change = change_of(record, action, moment(ctx), why=why, by=by)
 
         def write(session: ClientSession, _order: int) -> None:
             done = ctx.store[collection].update_one(
@@ -87,7 +81,7 @@ def change_record(
             if not done.matched_count:
                 raise FenceMovedError("the record changed meanwhile", subject=record_id)
             if action != "withdraw":
-                _look_again(ctx, session, record)
+                look_again(ctx.store, session, record["deanery"], [record["post_id"]])
 
         return None, write
 
@@ -115,9 +109,18 @@ def _require_possible(record: Mapping[str, Any], action: Action) -> None:
     )
 
 
-def _change(
+def change_of(
     record: Mapping[str, Any], action: Action, at: datetime, *, why: str, by: str
 ) -> dict[str, dict[str, Any]]:
+    """Return the update of a record that a person has something done with.
+
+    Args:
+        record: With ``file``, ``ordinal``, ``answer`` and ``resends``.
+        action: What to do.
+        at: Now, UTC.
+        why: The reason.
+        by: Who.
+    """
     state = RecordState.WITHDRAWN if action == "withdraw" else RecordState.TO_EXPORT
     note = entry(state, at, why=why, by=by)
     values: dict[str, Any] = {"state": state.value, "changed_at": at}
@@ -129,13 +132,3 @@ def _change(
     elif action == "reopen":
         values["reason"] = None
     return {"$set": values, "$push": pushed(note)}
-
-
-def _look_again(ctx: EsrContext, session: ClientSession, record: Mapping[str, Any]) -> None:
-    """Have generation look at the record's post: TCS may have changed since."""
-    ctx.store["esr_todo"].update_one(
-        {"_id": f"{record['deanery']}/{record['post_id']}"},
-        {"$set": {"deanery": record["deanery"], "post_id": record["post_id"]}, "$inc": {"stamp": 1}},
-        upsert=True,
-        session=session,
-    )

@@ -102,7 +102,7 @@ def _content(
             "in_window": _in_window(export, rows, records, settings),
             "few_of_a_post": max(of_post.values(), default=0) <= settings.esr_applicants_of_a_post,
         }
-    numbers = [each["post_number"] for each in records]
+    numbers = [each["post_number"].strip() for each in records]  # as its column is
     return {
         "same_records": placed and _same(rows, "deanery_post_number", numbers),
         "vpds_have_three_digits": all(
@@ -112,7 +112,8 @@ def _content(
 
 
 def _same(rows: Sequence[Row], column: str, wanted: Sequence[object]) -> bool:
-    return [row[column] for row in rows] == list(wanted)
+    found = [row[column].strip() if isinstance(row[column], str) else row[column] for row in rows]
+    return found == list(wanted)
 
 
 def _in_window(

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 EXPORTS = "esr_export"
 MAX_ALERTS = 50
+FINISHED_WITH: Mapping[FileType, tuple[FileType, ...]] = {
+    FileType.APP: (FileType.APP,),
+    FileType.DNC: (FileType.DNC, FileType.DNF),
+}
+"""What a day's export finishes of earlier runs: a snapshot that was not sent has no other run of its own."""
 UNFINISHED = (ExportState.ALLOCATED, ExportState.UPLOADING, ExportState.UPLOADED)
 _BEFORE: Mapping[ExportState, tuple[ExportState, ...]] = {
     ExportState.UPLOADING: (ExportState.ALLOCATED, ExportState.UPLOADING),
@@ -41,6 +46,7 @@ class Export:
         carried_over: Records that were due and must wait for a later file.
         made_at: When its number was given, UTC; its header tells it in London's time.
         sha256, size: Of its bytes; ``None`` until they were written for the first time.
+        parts: Passing names it was written under, a name a try, newest last: only the newest is renamed.
         abandoning: Who is giving it up and why, while that is under way.
         rows: Lines of a receipt; other files have records, which the store keeps by file and ordinal.
         about: What a receipt is for: ``file_id`` and ``prepared_at``.
@@ -58,6 +64,7 @@ class Export:
     object_key: str | None = None
     taken: bool = False
     failures: int = 0
+    parts: tuple[str, ...] = ()
     abandoning: Mapping[str, str] | None = None
     rows: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     about: Mapping[str, Any] | None = None
@@ -98,6 +105,7 @@ class Export:
             object_key=document["object_key"],
             taken=document["taken"],
             failures=document["failures"],
+            parts=tuple(document.get("parts") or ()),
             abandoning=document.get("abandoning"),
             rows=tuple(document.get("rows") or ()),
             about=document.get("about"),
@@ -122,6 +130,7 @@ class Export:
             "object_key": self.object_key,
             "taken": self.taken,
             "failures": self.failures,
+            "parts": list(self.parts),
             "alerts": [],
             "answers": {},
             "answered_by": None,
@@ -153,12 +162,12 @@ def find(store: IntegrationStore, key: str) -> Export | None:
     return Export.of(document) if document else None
 
 
-def unfinished(store: IntegrationStore, deanery: str, file_type: FileType) -> list[Export]:
-    """Return the files of a deanery that are not sent yet, oldest first."""
+def unfinished(store: IntegrationStore, deanery: str, *types: FileType) -> list[Export]:
+    """Return the files of a deanery and of some types that are not sent yet, oldest first."""
     query = {
         "deanery": deanery,
         "state": {"$in": [state.value for state in UNFINISHED]},
-        "type": file_type.value,
+        "type": {"$in": [each.value for each in types]},
     }
     with store_errors(deanery):
         return [Export.of(document) for document in store[EXPORTS].find(query).sort("sequence", 1)]
@@ -182,7 +191,8 @@ def advance(
     """Bring a file one state further, in the transaction of what comes with that.
 
     Raises:
-        TransientError: It is not in the state before any more, or is being given up: look again.
+        TransientError: It is not in the state before any more, another run writes it under a name of its
+            own, or it is being given up: look again.
         FatalError: It is not on the ledger.
     """
     query: dict[str, Any] = {
@@ -190,7 +200,7 @@ def advance(
         "state": {"$in": [before.value for before in _BEFORE[state]]},
     }
     if state is not ExportState.FAILED:
-        query["abandoning"] = None
+        query |= {"abandoning": None, "parts": list(export.parts)}
     moved = store[EXPORTS].update_one(
         query,
         {"$set": {"state": state.value, f"states.{state.value}": at, **(fields or {})}},

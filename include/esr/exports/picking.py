@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from include.esr.applicants.rules import pick
 from include.esr.exports.checking import VPD_COLUMNS, is_vpd
 from include.esr.exports.ledger import collection_of
+from include.esr.exports.looking import to_be_looked_at
 from include.esr.exports.writing import row_of
 from include.esr.formats.layout import load_format
 from include.esr.formats.writer import check_record
@@ -33,11 +34,13 @@ class Picked:
         records: In the order of their lines.
         bad: Records that are due and cannot stand in a file, with why.
         carried_over: How many others were due and must wait for a later file.
+        waiting: How many others are due once their posts have been looked at.
     """
 
     records: Sequence[Mapping[str, Any]]
     bad: Sequence[tuple[Mapping[str, Any], Reason]]
     carried_over: int
+    waiting: int = 0
 
 
 def pick_due(
@@ -46,9 +49,16 @@ def pick_due(
     """Return what is due on a day.
 
     Applicants: those whose placement starts in the day's window; one that a person sends once more also
-    after that, as long as it is not for later. Notifications: those made on the day or before.
+    after that, as long as it is not for later. Notifications: those made on the day or before. Those of a
+    post that is still to be looked at wait: nobody knows yet whether they are still so.
     """
-    due = _due(store, file_type, deanery, today=today, settings=settings)
+    asked, waiting = to_be_looked_at(store, deanery), 0
+    due: list[Mapping[str, Any]] = []
+    for each in _due(store, file_type, deanery, today=today, settings=settings):
+        if each["post_id"] in asked:
+            waiting += 1
+        else:
+            due.append(each)
     most = settings.esr_max_export_records
     if file_type is FileType.APP:
         picked, carried_over = pick(due, most_of_a_post=settings.esr_applicants_of_a_post, most=most)
@@ -63,7 +73,7 @@ def pick_due(
             good.append(record)
         else:
             bad.append((record, reason))
-    return Picked(good, bad, carried_over)
+    return Picked(good, bad, carried_over, waiting)
 
 
 def _due(
@@ -82,7 +92,7 @@ def _due(
         query["$or"] = [{"start": {"$gte": first}}, {"resends": {"$gt": 0}}]
     else:
         query["made_on"] = {"$lte": today.isoformat()}
-    wanted = {"start": 1, "rank": 1, "post_number": 1}
+    wanted = {"start": 1, "rank": 1, "post_number": 1, "post_id": 1}
     yield from store[collection_of(file_type)].find(query, wanted).hint("due")
 
 

@@ -10,7 +10,7 @@ from include.errors import DataQualityError
 from include.esr.exports import ledger
 from include.esr.exports.allocating import key_of, moment
 from include.esr.exports.checking import require_sound
-from include.esr.exports.ledger import Export
+from include.esr.exports.ledger import FINISHED_WITH, Export
 from include.esr.exports.numbers import coming_number
 from include.esr.exports.picking import pick_due
 from include.esr.exports.writing import body_of, row_of
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from include.esr.context import EsrContext
+    from include.esr.exports.picking import Picked
     from include.esr.outbound import Kind
 
 
@@ -37,6 +38,7 @@ class Preview:
         records: Its lines.
         carried_over: Records that are due and would wait for a later file.
         invalid: Records that are due and could not stand in a file, with why.
+        waiting: Records that are due once their posts have been looked at.
         state: Of the day's file on the ledger, when it has one: then that is shown, as it was or will be
             sent, and nothing is picked anew.
         before: Earlier files that are not sent yet and would be sent first.
@@ -51,6 +53,7 @@ class Preview:
     records: int
     carried_over: int
     invalid: tuple[tuple[str, str], ...] = ()
+    waiting: int = 0
     state: str | None = None
     before: tuple[str, ...] = ()
     problem: str | None = None
@@ -75,8 +78,8 @@ def preview(ctx: EsrContext, kind: Kind, deanery: str, *, today: date, folder: P
     """
     file_type = FileType(kind)
     with store_errors(deanery):
-        export, records, invalid = _planned(ctx, file_type, deanery, today)
-        unfinished = ledger.unfinished(ctx.store, deanery, file_type)
+        export, records, picked = _planned(ctx, file_type, deanery, today)
+        unfinished = ledger.unfinished(ctx.store, deanery, *FINISHED_WITH[file_type])
     shown = Preview(
         kind=kind,
         deanery=deanery,
@@ -85,7 +88,8 @@ def preview(ctx: EsrContext, kind: Kind, deanery: str, *, today: date, folder: P
         path=None,
         records=len(records),
         carried_over=export.carried_over,
-        invalid=invalid,
+        invalid=tuple((record["_id"], reason.code) for record, reason in picked.bad) if picked else (),
+        waiting=picked.waiting if picked else 0,
         state=export.state.value if export.key else None,
         before=tuple(each.id for each in unfinished if each.id != export.id and each.day <= today),
     )
@@ -100,11 +104,11 @@ def preview(ctx: EsrContext, kind: Kind, deanery: str, *, today: date, folder: P
 
 def _planned(
     ctx: EsrContext, file_type: FileType, deanery: str, today: date
-) -> tuple[Export, Sequence[Mapping[str, Any]], tuple[tuple[str, str], ...]]:
+) -> tuple[Export, Sequence[Mapping[str, Any]], Picked | None]:
     """Return the day's file as it is, or as it would be allocated now (without a key), and its records."""
     known = ledger.find(ctx.store, key_of(file_type, deanery, today))
     if known is not None:
-        return known, list(ledger.records_of(ctx.store, known)), ()
+        return known, list(ledger.records_of(ctx.store, known)), None
     picked = pick_due(ctx.store, file_type, deanery, today=today, settings=ctx.settings)
     records = [{**record, "ordinal": place} for place, record in enumerate(picked.records, start=1)]
     export = Export(
@@ -116,7 +120,7 @@ def _planned(
         carried_over=picked.carried_over,
         made_at=moment(ctx),
     )
-    return export, records, tuple((record["_id"], reason.code) for record, reason in picked.bad)
+    return export, records, picked
 
 
 def _problem(

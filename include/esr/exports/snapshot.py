@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from include.errors import ConfigurationError
 from include.esr.documents import owner
 from include.esr.exports import ledger
 from include.esr.exports.allocating import key_of, moment, open_export
@@ -11,10 +13,11 @@ from include.esr.exports.ledger import Export
 from include.esr.exports.numbers import next_number
 from include.esr.exports.picking import vpd_reason
 from include.esr.exports.sending import finish
+from include.esr.generation.generate import require_reconciled
 from include.esr.names import Deanery, FileName, FileType
 from include.esr.notifications.documents import content_of, document_of
 from include.esr.notifications.rules import snapshot
-from include.esr.outbound import ExportState, RecordState, entry
+from include.esr.outbound import ExportState, RecordState, entry, london_day
 from include.events.drain import drain
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from include.storage.mongo import Write
 
 Told = list[tuple["Notification", "Content"]]
+NEAR = timedelta(days=7)
+"""How far from today a snapshot may be: it tells what TCS and the store hold now, as if it were that day."""
 
 
 def snapshot_file(ctx: EsrContext, deanery: str, *, today: date, views: Sequence[PostView]) -> dict[str, int]:
@@ -46,8 +51,11 @@ def snapshot_file(ctx: EsrContext, deanery: str, *, today: date, views: Sequence
         ``published`` events.
 
     Raises:
+        ConfigurationError: The day is far from today, or there is more to tell than a file may hold.
+        NotYetError: A file of the deanery is half applied.
         IntegrationError: As ``sending.finish`` says; run it again.
     """
+    require_near(ctx, today)
     counts = {"files": 0, "records": 0, "invalid": 0}
     begun = ledger.unfinished(ctx.store, deanery, FileType.DNF)
     if ledger.find(ctx.store, key_of(FileType.DNF, deanery, today)) is None:
@@ -61,6 +69,30 @@ def snapshot_file(ctx: EsrContext, deanery: str, *, today: date, views: Sequence
     return counts | {"published": published}
 
 
+def require_near(ctx: EsrContext, day: date) -> None:
+    """Refuse a snapshot as of a day far from today.
+
+    Raises:
+        ConfigurationError: It is; nothing was made.
+    """
+    today = london_day(ctx.now())
+    if abs(day - today) > NEAR:
+        raise ConfigurationError(
+            f"a snapshot as of {day} is too far from today, {today}: {NEAR.days} days at most; "
+            "nothing was made"
+        )
+
+
+def _require_room(ctx: EsrContext, deanery: str, lines: int) -> None:
+    most = ctx.settings.esr_max_export_records
+    if lines > most:
+        raise ConfigurationError(
+            f"the snapshot would have {lines} lines, more than SPOTLIGHT_ESR_MAX_EXPORT_RECORDS "
+            f"({most}); nothing was made. Raise that if ESR takes such a file",
+            subject=deanery,
+        )
+
+
 def _allocate(
     ctx: EsrContext, deanery: str, today: date, views: Sequence[PostView]
 ) -> tuple[list[Export], int]:
@@ -72,10 +104,12 @@ def _allocate(
         for each in snapshot(view, today, horizon_days=horizon)
     ]
     good = [(each, content) for each, content in told if not (content.reason or vpd_reason(content.fields))]
+    _require_room(ctx, deanery, len(good))
     made: list[Export] = []
 
     def prepare() -> tuple[None, Write | None]:
         made.clear()
+        require_reconciled(ctx.store, deanery)  # again: looking at all the posts took its time
         if not good or ledger.find(ctx.store, key_of(FileType.DNF, deanery, today)) is not None:
             return None, None
         at = moment(ctx)

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from include.errors import NotYetError
+from include.errors import NotYetError, TransientError
 from include.esr.applicants.plan import plan_applicants, sent_ids
 from include.esr.applicants.rules import trainees_wanted
 from include.esr.documents import FileState, owner
+from include.esr.generation.todo import forget_todo, note_failed, todo_of
 from include.esr.names import RMT
 from include.esr.notifications.changes import Sight
 from include.esr.notifications.plan import plan_notifications
-from include.esr.placements.observe import Observer
+from include.esr.placements.observe import Observer, second_connection
 from include.esr.placements.snapshot import (
     current_positions,
     is_as_seen,
@@ -34,7 +35,7 @@ from include.esr.placements.snapshot import (
 from include.storage.mongo import store_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import date
 
     from pymongo.client_session import ClientSession
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from include.esr.context import EsrContext
     from include.esr.placements.facts import PostView
     from include.esr.tcs import Tcs
+    from include.esr.tcs.answers import Person
     from include.storage.mongo import IntegrationStore, Write
 
 POSTS_AT_ONCE = 500
@@ -55,10 +57,20 @@ class _Batch:
 
     Attributes:
         stamps: Of the posts that somebody asked for, how often: only that many askings are answered.
+        swept: The last day a post was looked at for, of those a later sweep could not look at.
     """
 
     posts: tuple[int, ...]
     stamps: Mapping[int, int]
+    swept: Mapping[int, date | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What came of a batch: counts, and the posts TCS failed on."""
+
+    counts: Mapping[str, int]
+    failed: Mapping[int, TransientError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +99,10 @@ class _Look:
 def generate(ctx: EsrContext, deanery: str, tcs: Tcs, *, today: date, sweep: bool) -> dict[str, int]:
     """Make AppRecords and notifications of a deanery's posts.
 
-    Nothing is concluded from a lookup that failed: it ends the stage, what was committed before stays and
-    the rest is looked at again. Doing it again changes nothing.
+    Nothing is concluded from a lookup that failed. Posts TCS fails on while it answers for others are left
+    as they are, told of and noted, so that the next sweep looks at them again. When TCS fails altogether,
+    the stage ends, what was committed before stays and the rest is looked at again. Doing it again changes
+    nothing.
 
     Args:
         ctx: The stage's context.
@@ -99,32 +113,60 @@ def generate(ctx: EsrContext, deanery: str, tcs: Tcs, *, today: date, sweep: boo
             at those an event told of.
 
     Returns:
-        ``posts`` looked at, and what the two plans counted, such as ``applicants_new``.
+        ``posts`` looked at, ``posts_failed`` if there are any, and what the two plans counted, such as
+        ``applicants_new``.
 
     Raises:
         NotYetError: A file of the deanery is half applied, or TCS is left alone for a while.
-        TransientError: TCS or the store did not answer; the rest waits.
+        TransientError: TCS or the store did not answer, or not for a single post; the rest waits.
         ConfigurationError: TCS refuses the client.
     """
     require_reconciled(ctx.store, deanery)
-    look = _look(ctx.store, deanery, tcs, today)
     totals: Counter[str] = Counter()
-    for counts in ctx.store.commit_each(owner(deanery), partial(_plans, ctx, look, sweep=sweep)):
-        totals.update(counts)
-        # With each batch: what was committed must have been told of when a later one fails.
-        _tell_expired(deanery, today, counts.get("applicants_expired", 0))
-        ctx.progress(f"{totals['posts']:,} posts looked at")
+    failed: dict[int, TransientError] = {}
+    with second_connection(ctx.settings, ctx.progress) as second:
+        look = _look(ctx.store, deanery, (tcs, second), today)
+        for outcome in ctx.store.commit_each(owner(deanery), partial(_plans, ctx, look, sweep=sweep)):
+            totals.update(outcome.counts)
+            failed |= outcome.failed
+            # With each batch: what was committed must have been told of when a later one fails.
+            _tell_expired(deanery, today, outcome.counts.get("applicants_expired", 0))
+            ctx.progress(f"{totals['posts']:,} posts looked at")
+    if failed:
+        if not totals["posts"]:
+            raise next(iter(failed.values()))
+        totals["posts_failed"] = len(failed)
+        _tell_failed(deanery, today, failed, note_failed(ctx.store, deanery, failed, today, look.swept))
     if sweep:
         with store_errors(owner(deanery)):
             note_sweep(ctx.store, deanery, today)
     return dict(totals)
 
 
-def _look(store: IntegrationStore, deanery: str, tcs: Tcs, today: date) -> _Look:
+def _look(store: IntegrationStore, deanery: str, connections: tuple[Tcs, Tcs], today: date) -> _Look:
     with store_errors(owner(deanery)):
         swept = last_sweep(store, deanery)
-    first_day = Sight(today, 0, swept).first_day
-    return _Look(deanery, today, swept, Observer(tcs, first_day))
+        passed_over = [each.swept for each in todo_of(store, deanery).values() if each.is_passed_over]
+    first_day = min(Sight(today, 0, each).first_day for each in (swept, *passed_over))
+    tcs, second = connections
+    return _Look(deanery, today, swept, Observer(tcs, first_day, second))
+
+
+def _tell_failed(
+    deanery: str, today: date, failed: Mapping[int, TransientError], news: Collection[int]
+) -> None:
+    """Tell of posts TCS fails on, once a day."""
+    if news:
+        post, error = next(iter(failed.items()))
+        structlog.get_logger("spotlight.alerts").error(
+            "esr_posts_failed",
+            deanery=deanery,
+            day=today.isoformat(),
+            posts=len(failed),
+            first_post_id=post,
+            message=f"TCS fails on them or on their people, and answers for others: {error.message}. They "
+            "are left as they were; the next sweep looks at them again",
+        )
 
 
 def _tell_expired(deanery: str, today: date, applicants: int) -> None:
@@ -164,20 +206,27 @@ def require_reconciled(store: IntegrationStore, deanery: str) -> None:
         )
 
 
-def _plans(ctx: EsrContext, look: _Look, *, sweep: bool) -> Iterator[tuple[dict[str, int], Write | None]]:
+def _plans(ctx: EsrContext, look: _Look, *, sweep: bool) -> Iterator[tuple[_Outcome, Write | None]]:
     for batch in _batches(ctx.store, look.deanery, sweep=sweep):
         yield _plan(ctx, look, batch)
 
 
 def _batches(store: IntegrationStore, deanery: str, *, sweep: bool) -> Iterator[_Batch]:
-    asked = {doc["post_id"]: doc["stamp"] for doc in store["esr_todo"].find({"deanery": deanery})}
-    posts = sorted({*asked, *posts_of(store, deanery)} if sweep else asked)
+    asked = todo_of(store, deanery)
+    # One TCS failed on is asked about again by the sweep, or when it is asked for again: not every time.
+    woken = (post for post, todo in asked.items() if not todo.failed_on)
+    posts = sorted({*asked, *posts_of(store, deanery)} if sweep else woken)
     for start in range(0, len(posts), POSTS_AT_ONCE):
         part = tuple(posts[start : start + POSTS_AT_ONCE])
-        yield _Batch(part, {post: asked[post] for post in part if post in asked})
+        todos = {post: asked[post] for post in part if post in asked}
+        yield _Batch(
+            part,
+            {post: todo.stamp for post, todo in todos.items()},
+            {post: todo.swept for post, todo in todos.items() if todo.is_passed_over},
+        )
 
 
-def _plan(ctx: EsrContext, look: _Look, batch: _Batch) -> tuple[dict[str, int], Write | None]:
+def _plan(ctx: EsrContext, look: _Look, batch: _Batch) -> tuple[_Outcome, Write | None]:
     """Plan a batch: everything the plan depends on but TCS is guarded by the deanery's fence."""
     deanery, observer, today = look.deanery, look.observer, look.today
     # Again in each plan: who saves a file moves the deanery's fence, so that this still holds at the commit.
@@ -185,46 +234,53 @@ def _plan(ctx: EsrContext, look: _Look, batch: _Batch) -> tuple[dict[str, int], 
     seen = seen_posts(ctx.store, deanery, batch.posts)
     current = current_positions(ctx.store, deanery, batch.posts, seen)
     placements = observer.placements(batch.posts)
-    views = [
-        view_of(deanery, post, current[post], placements[post], seen.get(post), swept=look.swept)
-        for post in batch.posts
+    found = [
+        view_of(deanery, post, current[post], those, seen.get(post), swept=batch.swept.get(post, look.swept))
+        for post, those in placements.found.items()
     ]
+    people, unasked = _people(ctx, look, found)
+    views = [view for view in found if view.id not in unasked]
+    failed = {**placements.failed, **unasked}
     revisions = {post: current[post].revisions for post in batch.posts}
-    news = [view for view in views if not is_as_seen(view, revisions[view.id], seen.get(view.id))]
-
-    people = observer.people(
-        trainees_wanted(views, sent_ids(ctx.store, views), today=today, settings=ctx.settings)
-    )
     at = ctx.now()
     applicants = plan_applicants(ctx.store, views, people, today=today, settings=ctx.settings, at=at)
     counts = {"posts": len(views)}
     counts |= {f"applicants_{name}": number for name, number in applicants.counts.items()}
     if look.is_past:
-        return counts, applicants.write
+        return _Outcome(counts, failed), applicants.write
     notifications = plan_notifications(ctx.store, views, today=today, settings=ctx.settings, at=at)
     counts |= {f"notifications_{name}": number for name, number in notifications.counts.items()}
-    known = [view for view in news if view.positions or view.id in seen]
+    known = [
+        view
+        for view in views
+        if not is_as_seen(view, revisions[view.id], seen.get(view.id))
+        or (view.id in notifications.told and not view.is_seen_for(today))
+        if view.positions or view.id in seen
+    ]
+    stamps = {post: stamp for post, stamp in batch.stamps.items() if post not in failed}
 
     def write(session: ClientSession, order: int) -> None:
         for plan in (applicants, notifications):
             if plan.write is not None:
                 plan.write(session, order)
         note_seen(ctx.store, session, known, revisions, today)
-        _forget_todo(ctx.store, session, deanery, batch.stamps)
+        forget_todo(ctx.store, session, deanery, stamps)
 
-    is_news = bool(applicants.write or notifications.write or known or batch.stamps)
-    return counts, write if is_news else None
+    is_news = bool(applicants.write or notifications.write or known or stamps)
+    return _Outcome(counts, failed), write if is_news else None
 
 
-def _forget_todo(
-    store: IntegrationStore, session: ClientSession, deanery: str, stamps: Mapping[int, int]
-) -> None:
-    """Strike off what was asked for; who asked again meanwhile is looked at again."""
-    from pymongo import DeleteOne
-
-    if stamps:
-        answered = [DeleteOne({"_id": f"{deanery}/{post}", "stamp": stamp}) for post, stamp in stamps.items()]
-        store["esr_todo"].bulk_write(answered, ordered=False, session=session)
+def _people(
+    ctx: EsrContext, look: _Look, views: Sequence[PostView]
+) -> tuple[Mapping[int, Person], dict[int, TransientError]]:
+    """Return the people whose details are needed, and of which posts some could not be asked about."""
+    sent = sent_ids(ctx.store, views)
+    wanted = partial(trainees_wanted, sent=sent, today=look.today, settings=ctx.settings)
+    people = look.observer.people(wanted(views))
+    if not people.failed:
+        return people.found, {}
+    first = {view.id: next(iter(wanted([view]) & people.failed.keys()), None) for view in views}
+    return people.found, {post: people.failed[person] for post, person in first.items() if person is not None}
 
 
 def views_of_deanery(ctx: EsrContext, deanery: str, tcs: Tcs, *, today: date) -> Iterator[Sequence[PostView]]:
@@ -241,7 +297,7 @@ def views_of_deanery(ctx: EsrContext, deanery: str, tcs: Tcs, *, today: date) ->
         current = current_positions(ctx.store, deanery, batch.posts, {})
         placements = observer.placements(batch.posts)
         yield [
-            view_of(deanery, post, current[post], placements[post], None)
+            view_of(deanery, post, current[post], placements.found[post], None)
             for post in batch.posts
             if current[post].positions
         ]

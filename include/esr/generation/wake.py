@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 
+from include.esr.generation.todo import note_todo
 from include.esr.names import Deanery
 from include.events.topics import (
     APP_RECORDS_CONSUMER,
@@ -22,14 +23,12 @@ from include.events.topics import (
     queue_name,
     stream_errors,
 )
-from include.storage.mongo import store_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from include.esr.context import EsrContext
     from include.events.topics import EventClients
-    from include.storage.mongo import IntegrationStore
 
 SUBSCRIBERS = (APP_RECORDS_CONSUMER, NOTIFICATIONS_CONSUMER)
 MESSAGES_A_CALL = 10
@@ -73,12 +72,6 @@ def receive(ctx: EsrContext) -> dict[str, int]:
     return dict(counts)
 
 
-def waiting_deaneries(store: IntegrationStore) -> list[str]:
-    """Return the deaneries with posts to be looked at."""
-    with store_errors("esr"):
-        return sorted(store["esr_todo"].distinct("deanery"))
-
-
 def _read_empty(ctx: EsrContext, clients: EventClients, url: str) -> Counter[str]:
     counts: Counter[str] = Counter()
     while counts.total() < MOST // RECEIVERS:
@@ -96,28 +89,6 @@ def _read_empty(ctx: EsrContext, clients: EventClients, url: str) -> Counter[str
             )
         counts.update(received=len(good), unreadable=len(told) - len(good))
     return counts
-
-
-def note_todo(store: IntegrationStore, posts: Sequence[tuple[str, int]]) -> None:
-    """Note posts, as deanery and post id, to be looked at; harmless when repeated.
-
-    Raises:
-        IntegrationError: As ``store_errors`` says.
-    """
-    from pymongo import UpdateOne
-
-    if not posts:
-        return
-    updates = [
-        UpdateOne(
-            {"_id": f"{deanery}/{post}"},
-            {"$set": {"deanery": deanery, "post_id": post}, "$inc": {"stamp": 1}},
-            upsert=True,
-        )
-        for deanery, post in sorted(set(posts))
-    ]
-    with store_errors("esr"):
-        store["esr_todo"].bulk_write(updates, ordered=False)
 
 
 def _posts_of(body: str) -> list[tuple[str, int]] | None:

@@ -22,11 +22,13 @@ class Sight:
 
     Attributes:
         since: The last day before today that every post was looked at for; ``None``: it never was.
+        seen_on: The latest day this post was noted for; ``None``: it never was.
     """
 
     today: date
     horizon_days: int
     since: date | None = None
+    seen_on: date | None = None
 
     @property
     def first_day(self) -> date:
@@ -53,12 +55,15 @@ class Sight:
         return self.is_current(placement) or self.is_next(placement)
 
     def held(self, placement: PlacementFacts) -> bool:
-        """Tell whether ESR was told of it by yesterday, and it is not over since."""
-        return is_told(placement) and _starts(placement) <= self.last - DAY and self._is_not_over(placement)
+        """Tell whether ESR was told of it when the post was looked at last, and it is not over since."""
+        looked = max((day for day in (self.since, self.seen_on) if day is not None), default=None)
+        if looked is None or not is_told(placement) or not self._is_not_over(placement):
+            return False
+        return _starts(placement) <= looked + timedelta(days=self.horizon_days)
 
     def was_to_come(self, placement: PlacementFacts) -> bool:
-        """Tell whether it had not begun by yesterday."""
-        return _starts(placement) >= self.today
+        """Tell whether it had not begun by the day before: of those nobody looked at, the first."""
+        return _starts(placement) >= self.first_day
 
     def _is_not_over(self, placement: PlacementFacts) -> bool:
         return placement.end is None or placement.end >= self.today

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from include.esr.notifications.notification import NotificationType
 from include.esr.outbound import RecordState
@@ -38,7 +38,6 @@ class Known:
         turn: Counts the looks at its position that gave something, from 1: what was said when.
         made_on: ISO day it was made for.
         placements: Ids of those it names.
-        about: What an invalid one was made of, to make it anew.
     """
 
     id: str
@@ -52,7 +51,6 @@ class Known:
     state: RecordState
     hash: str
     revision: int
-    about: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

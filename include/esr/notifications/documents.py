@@ -34,7 +34,7 @@ VPD_COLUMNS = (
 READ = dict.fromkeys(
     [
         *("post_id", "position_id", "type", "key", "turn", "made_on", "placements"),
-        *("state", "hash", "revision", "about"),
+        *("state", "hash", "revision"),
     ],
     1,
 )
@@ -143,14 +143,14 @@ def placed(notification: Notification, *, today: date, turn: int) -> Document:
 
 
 def stated(notification: Notification, content: Content) -> Document:
-    """Return the part that says what it says; an invalid one keeps what it was made of, to be mended."""
+    """Return the part that says what it says, and what it was made of, to be mended if it proves invalid."""
     reason = content.reason
     return {
         "state": content.state.value,
         "reason": {"code": reason.code, "message": reason.message} if reason else None,
         "fields": dict(content.fields),
         "hash": content.hash,
-        "about": _about(notification) if reason else None,
+        "about": _about(notification),
     }
 
 
@@ -168,20 +168,23 @@ def known_of(document: Mapping[str, Any]) -> Known:
         state=RecordState(document["state"]),
         hash=document["hash"],
         revision=document["revision"],
-        about=document.get("about"),
     )
 
 
-def mended(known: Known, view: PostView) -> Notification | None:
+def mended(known: Known, about: Mapping[str, Any] | None, view: PostView) -> Notification | None:
     """Return an invalid notification with what is now known of its people and position.
 
     What it tells stays as it was told: its placements, their roles and days.
+
+    Args:
+        known: The notification.
+        about: What it was made of, as its document keeps it.
+        view: Its post.
 
     Returns:
         ``None`` when its position is not the post's any more.
     """
     position = next((each for each in view.positions if each.id == known.position_id), None)
-    about = known.about
     if position is None or about is None:
         return None
     now = {placement.id: placement for placement in view.placements}

@@ -49,10 +49,12 @@ class NotificationPlan:
             now; ``updated``: not sent yet, other details now; ``said_before``: given again and not saved;
             ``taken_back``: not to be sent any more.
         write: Writes it in the caller's transaction; ``None`` when there is nothing to write.
+        told: Ids of the posts that give something today, be it new or said before.
     """
 
     counts: dict[str, int]
     write: Write | None
+    told: frozenset[int] = frozenset()
 
 
 def plan_notifications(
@@ -75,17 +77,18 @@ def plan_notifications(
         for view in views
         for notification in notifications_of(view, today=today, horizon_days=settings.esr_horizon_days)
     ]
-    known = _known(store, views, {notification.post_id for notification in told})
+    posts = frozenset(notification.post_id for notification in told)
+    known = _known(store, views, posts)
     decisions = decide(views, told, known, today=today)
     counts = Counter(dict.fromkeys(COUNTED, 0) | {"said_before": decisions.said_before})
     writes: list[Operation] = []
-    for making in _makings(views, known, decisions):
+    for making in _makings(store, views, known, decisions):
         what, write = _made(making, today, at)
         counts[what] += 1
         writes += [write] if write else []
     writes += [_taken_back(taking, at) for taking in decisions.takings_back]
     counts["taken_back"] = len(decisions.takings_back)
-    return NotificationPlan(dict(counts), partial(_write, store, writes) if writes else None)
+    return NotificationPlan(dict(counts), partial(_write, store, writes) if writes else None, posts)
 
 
 def _known(store: IntegrationStore, views: Sequence[PostView], told: Collection[int]) -> list[Known]:
@@ -114,14 +117,26 @@ def _read(
     return [known_of(doc) for doc in store[COLLECTIONS["DNC"]].find(query, READ).hint("by_post")]
 
 
-def _makings(views: Sequence[PostView], known: Sequence[Known], decisions: Decisions) -> Iterator[Making]:
+def _makings(
+    store: IntegrationStore, views: Sequence[PostView], known: Sequence[Known], decisions: Decisions
+) -> Iterator[Making]:
     """Yield what is to be made, and what is to be made anew of what was invalid."""
     yield from decisions.makings
     by_id = {view.id: view for view in views}
-    for each in still_invalid(known, decisions):
-        notification = mended(each, by_id[each.post_id])
+    invalid = list(still_invalid(known, decisions))
+    about = _about(store, invalid)
+    for each in invalid:
+        notification = mended(each, about.get(each.id), by_id[each.post_id])
         if notification is not None:
             yield Making(notification, each.id, each.turn, each)
+
+
+def _about(store: IntegrationStore, invalid: Sequence[Known]) -> dict[str, Document]:
+    """Return what invalid notifications were made of, by id."""
+    if not invalid:
+        return {}
+    query = {"_id": {"$in": [each.id for each in invalid]}}
+    return {doc["_id"]: doc["about"] for doc in store[COLLECTIONS["DNC"]].find(query, {"about": 1})}
 
 
 def _made(making: Making, today: date, at: datetime) -> tuple[str, Operation | None]:

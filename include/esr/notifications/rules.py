@@ -41,7 +41,7 @@ def notifications_of(view: PostView, *, today: date, horizon_days: int) -> list[
         today: The day it is done for, in London.
         horizon_days: How many days ahead of its start ESR is told of a placement.
     """
-    sight = Sight(today, horizon_days, view.swept)
+    sight = Sight(today, horizon_days, view.swept, view.seen_on)
     changes = changes_of(view, sight)
     rows = incumbents(view.placements, sight)
     is_due = changes.any or _is_due_by_date(view.placements, sight, rows)

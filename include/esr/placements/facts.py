@@ -118,6 +118,7 @@ class PostView:
         positions: Its matched positions that this deanery holds; none: the post is nobody's any more.
         placements: As TCS has them now, long past ones left out.
         before: As they were when the post was looked at last; ``None`` when it never was.
+        seen_on: The latest day ESR was told anything for, or ``before`` was noted for; ``None`` with it.
         reconciled: Ids of the positions reconciled since then.
         swept: The last day every post of the deanery was looked at for; ``None``: it never was.
     """
@@ -130,6 +131,11 @@ class PostView:
     before: tuple[PlacementFacts, ...] | None = None
     reconciled: frozenset[int] = frozenset()
     swept: date | None = None
+    seen_on: date | None = None
+
+    def is_seen_for(self, day: date) -> bool:
+        """Tell whether what ESR was told of it until a day is noted."""
+        return self.seen_on is not None and self.seen_on >= day
 
 
 def _day(text: str | None) -> date | None:

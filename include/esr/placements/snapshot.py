@@ -44,11 +44,13 @@ class Seen:
 
     Attributes:
         positions: Revision of each position by its id.
+        on: The latest day that was noted for.
     """
 
     number: str
     placements: tuple[PlacementFacts, ...]
     positions: Mapping[int, int]
+    on: date
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def seen_posts(store: IntegrationStore, deanery: str, posts: Collection[int]) ->
             doc["number"],
             tuple(map(PlacementFacts.from_document, doc["placements"])),
             {int(position): revision for position, revision in doc["positions"].items()},
+            date.fromisoformat(doc["seen_on"]),
         )
         for doc in found
     }
@@ -136,6 +139,7 @@ def view_of(
             position for position, revision in now.revisions.items() if known.get(position) != revision
         ),
         swept=swept,
+        seen_on=before.on if before else None,
     )
 
 
@@ -153,7 +157,7 @@ def note_seen(
         session: Of the caller's transaction.
         views: What was seen.
         revisions: By post, the revision of each of its positions.
-        today: The day it was seen for.
+        today: The day it was seen for; a later one that stands there stays.
     """
     from pymongo import DeleteOne, ReplaceOne
 
@@ -169,7 +173,7 @@ def note_seen(
             "number": view.number,
             "placements": [placement.to_document() for placement in view.placements],
             "positions": {str(position): revision for position, revision in revisions[view.id].items()},
-            "seen_on": today.isoformat(),
+            "seen_on": max(today, view.seen_on or today).isoformat(),
         }
         writes.append(ReplaceOne(key, document, upsert=True))
     if writes:

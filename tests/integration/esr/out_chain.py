@@ -327,7 +327,9 @@ def problems(chain: Chain) -> list[str]:
     told = chain.told()
     found += [f"TCS was told {count} times {what}" for what, count in told.items() if count > 1]
     lines = {(file, int(row.values["positionId"])) for (file, _), row in chain.rows("APP").items()}
-    found += [f"TCS was told {what}, of a line ESR has not" for what in told if (what[2], what[1]) not in lines]
+    found += [
+        f"TCS was told {what}, of a line ESR has not" for what in told if (what[2], what[1]) not in lines
+    ]
     return found
 
 
@@ -369,7 +371,8 @@ def told_wrong(chain: Chain, placement_of: Callable[[Row], int], removed: set[in
         if "_APP_" not in answer.to:
             continue
         outcomes = {
-            each["ordinal"]: each["outcome"] for each in chain.ctx.store["esr_answer"].find({"export": answer.to})
+            each["ordinal"]: each["outcome"]
+            for each in chain.ctx.store["esr_answer"].find({"export": answer.to})
         }
         for verdict in answer.verdicts:
             row = rows[answer.to, verdict.ordinal]

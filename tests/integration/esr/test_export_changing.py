@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from include.errors import ConfigurationError, IntegrationError
+from include.errors import ConfigurationError, IntegrationError, NotYetError
 from include.esr.exports.abandoning import abandon_file
 from include.esr.exports.changing import change_record
 from include.esr.exports.preview import preview
+from include.esr.exports.resending import resend_file
 from include.esr.exports.snapshot import snapshot_file
 from include.esr.placements.facts import PlacementFacts, PositionFacts, PostView
 from tests.integration.esr.outbound import NAME, TODAY, applicant, notification, out, placements
@@ -63,6 +64,7 @@ def test_a_record_sent_once_more_goes_in_a_new_file_and_tcs_is_told_of_both(out,
     assert (changed["resends"], changed["file"], changed["ordinal"]) == (1, None, None)
     assert (changed["history"][-1]["file"], changed["history"][-1]["ordinal"]) == (NAME, 1)
     tomorrow = "DE_KSS_APP_20260708_00000002.DAT"
+    out.ctx.store["esr_todo"].delete_many({})  # its post was looked at
     out.later(86_400).export(today=TODAY + timedelta(days=1))
     assert out.told() == [(placements[0], "EXPORTED", name) for name in (NAME, tomorrow)]
 
@@ -73,6 +75,8 @@ def test_a_withdrawn_record_is_not_sent_and_its_post_is_looked_at_when_it_is_ope
     assert out.export()["files"] == 0
     change(out, "reopen")
     assert [each["_id"] for each in out.ctx.store["esr_todo"].find()] == ["KSS/4711"]
+    assert not out.made()
+    out.ctx.store["esr_todo"].delete_many({})
     assert out.made()
 
 
@@ -122,6 +126,13 @@ def test_a_preview_of_nothing_writes_nothing(out, tmp_path):
     assert (shown.path, shown.records, list(tmp_path.iterdir())) == (None, 0, [])
 
 
+def test_a_preview_counts_what_waits_for_its_post_to_be_looked_at(out, tmp_path):
+    out.add(notification(1), notification(2))
+    out.ctx.store["esr_todo"].insert_one({"_id": "KSS/2", "deanery": "KSS", "post_id": 2, "stamp": 1})
+    shown = preview(out.ctx, "DNC", "KSS", today=TODAY, folder=tmp_path)
+    assert (shown.records, shown.waiting) == (1, 1)
+
+
 def view(number: int, *placed: PlacementFacts) -> PostView:
     position = PositionFacts(id=7_000_000 + number, number=str(number), host_lead="Host Employer", vpd="96")
     return PostView(number, f"KSS/RXC01/800/GPST/{number:03d}", "KSS", (position,), placed)
@@ -166,3 +177,80 @@ def test_a_snapshot_shares_its_numbers_with_the_days_changes_and_does_not_make_t
     out.add(notification(5))
     out.export("DNC")
     assert list(out.files()) == ["DE_KSS_DNC_20260707_00000002.DAT"]
+
+
+def test_a_snapshot_of_a_day_far_away_is_refused(out):
+    for days in (-8, 8):
+        with pytest.raises(ConfigurationError, match="7 days at most"):
+            snapshot_file(out.ctx, "KSS", today=TODAY + timedelta(days=days), views=[view(1)])
+    assert snapshot_file(out.ctx, "KSS", today=TODAY - timedelta(days=7), views=[view(1)])["files"] == 1
+
+
+def test_a_snapshot_of_more_lines_than_a_file_may_hold_is_refused(out):
+    small = out.with_settings(esr_max_export_records=1)
+    with pytest.raises(ConfigurationError, match="SPOTLIGHT_ESR_MAX_EXPORT_RECORDS"):
+        snapshot_file(small.ctx, "KSS", today=TODAY, views=[view(1), view(2)])
+    assert out.ctx.store["esr_export"].count_documents({}) == 0
+
+
+def test_a_snapshot_is_not_made_of_a_half_applied_file(out):
+    half = {"_id": "x#1", "deanery": "KSS", "type": "RMC", "state": "saved", "name": "x", "version": 1}
+    out.ctx.store["esr_file"].insert_one(half)
+    with pytest.raises(NotYetError):
+        snapshot_file(out.ctx, "KSS", today=TODAY, views=[view(1)])
+    assert out.ctx.store["esr_export"].count_documents({}) == 0
+
+
+BY = {"why": "$set aside by ESR", "by": "jane"}
+
+
+def test_a_whole_file_is_sent_once_more_under_another_number(out, placements):
+    out.add(*(applicant(each) | {"post_id": each} for each in placements))
+    out.export()
+    assert resend_file(out.ctx, NAME, **BY) == {"records": 3}
+    assert resend_file(out.ctx, NAME, **BY) == {"records": 0}
+    for record in out.ctx.store["esr_app_record"].find():
+        assert (record["state"], record["resends"], record["file"]) == ("TO_EXPORT", 1, None)
+        last = record["history"][-1]
+        assert (last["file"], last["why"], last["by"]) == (NAME, BY["why"], "jane")
+    assert out.ctx.store["esr_todo"].count_documents({}) == 3
+    assert out.entry()["resent"] == BY
+    out.ctx.store["esr_todo"].delete_many({})
+    assert out.later(86_400).export(today=TODAY + timedelta(days=1))["records"] == 3
+    assert len(out.told()) == 6
+
+
+def test_of_a_file_sent_once_more_what_a_person_sent_before_is_left_alone(out, placements):
+    out.add(*(applicant(each) for each in placements))
+    out.export()
+    change(out, "resend", next(iter(out.states())))
+    assert resend_file(out.ctx, NAME, **BY) == {"records": 2}
+    assert {each["resends"] for each in out.ctx.store["esr_app_record"].find()} == {1}
+
+
+def test_a_file_esr_has_answered_in_part_is_not_sent_once_more(out, placements):
+    out.add(*(applicant(each) for each in placements))
+    out.export()
+    out.ctx.store["esr_app_record"].update_one(
+        {"placement_id": placements[0]}, {"$set": {"state": "CONFIRMED"}}
+    )
+    with pytest.raises(ConfigurationError, match="this file is answered"):
+        resend_file(out.ctx, NAME, **BY)
+    assert sorted(out.states().values()) == ["CONFIRMED", "EXPORTED", "EXPORTED"]
+
+
+def test_a_file_that_was_not_sent_cannot_be_sent_once_more(out):
+    out.add(applicant(1))
+    with pytest.raises(IntegrationError):
+        out.with_settings(sftp_port=9).export()
+    with pytest.raises(ConfigurationError, match="not sent yet"):
+        resend_file(out.ctx, NAME, **BY)
+    abandon_file(out.ctx, NAME, **BY)
+    with pytest.raises(ConfigurationError, match="given up"):
+        resend_file(out.ctx, NAME, **BY)
+
+
+def test_a_snapshot_cannot_be_sent_once_more(out):
+    snapshot_file(out.ctx, "KSS", today=TODAY, views=[view(1)])
+    with pytest.raises(ConfigurationError, match="snapshot of another day"):
+        resend_file(out.ctx, DNF, **BY)

@@ -12,7 +12,8 @@ from include.errors import NotYetError, TransientError
 from include.esr.documents import FileState
 from include.esr.generation import generate as generation
 from include.esr.generation.generate import generate, views_of_deanery
-from include.esr.generation.wake import note_todo, receive, waiting_deaneries
+from include.esr.generation.todo import note_todo, waiting_deaneries
+from include.esr.generation.wake import receive
 from include.esr.outbound import RecordState
 from include.esr.placements import snapshot
 from include.esr.placements.facts import ELIGIBLE_TYPES
@@ -28,7 +29,11 @@ RECORDS = ("esr_app_record", "esr_notification", "esr_post")
 
 @pytest.fixture
 def deanery(esr: Exchange) -> Any:
-    """KSS with a first full file, reconciled."""
+    return first_file(esr)
+
+
+def first_file(esr: Exchange) -> Any:
+    """Have KSS's first full file reconciled and return the truth about it."""
     made = rmf("KSS", DAY, 17, world=WORLD, posts=POSTS)
     esr.sftp.put(made.name, made.body)
     report = esr.run()

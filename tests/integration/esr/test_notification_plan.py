@@ -68,6 +68,8 @@ def test_a_notification_is_kept_with_all_that_export_and_answers_need(store):
     assert fields["next_appointment_projected_start_date"] == "2026-04-04"
     assert len(found.pop("_id")) == len(found.pop("hash")) == 32
     assert found.pop("key")
+    about = found.pop("about")
+    assert [about["current"]["id"], about["next"]["id"]] == [1, 2]
     assert found == {
         "deanery": "KSS",
         "kind": "DNC",
@@ -85,7 +87,6 @@ def test_a_notification_is_kept_with_all_that_export_and_answers_need(store):
         "made_on": "2026-03-04",
         "turn": 1,
         "rank": "2026-03-04/KSS/RXC01/800/GPST/003/000000000011/00001/9",
-        "about": None,
         "revision": 1,
         "generated_at": NOW,
         "changed_at": NOW,
@@ -151,7 +152,7 @@ def test_what_cannot_be_sent_is_kept_with_the_reason_and_made_anew_when_mended(s
 
     assert look(store, view(CURRENT), today=day(2)) == {"mended": 1}
     (found,) = kept(store)
-    assert (found["state"], found["reason"], found["about"]) == ("TO_EXPORT", None, None)
+    assert (found["state"], found["reason"]) == ("TO_EXPORT", None)
     assert (found["made_on"], found["revision"]) == (day(2).isoformat(), 2)
     assert found["rank"].startswith(day(2).isoformat())
     assert [each["why"] for each in found["history"]] == ["control_character", "generated"]
@@ -190,11 +191,21 @@ def test_a_bad_vpd_is_mended_by_what_esr_says_next_of_the_position(store):
     assert look(store, reconciled(CURRENT, positions=(good,))) == {"new": 1, "taken_back": 1}
 
 
-def test_one_that_export_found_bad_stays_so_until_it_is_given_again(store):
+def test_one_that_export_found_bad_is_mended_by_the_name_as_it_is_now(store):
+    look(store, reconciled(CURRENT, NEXT))
+    bad = {"state": "INVALID_DATA", "reason": {"code": "too_long", "message": "of export"}}
+    store["esr_notification"].update_one({}, {"$set": bad})
+    assert look(store, view(changed(CURRENT, surname="Short"), NEXT), today=day(1)) == {"mended": 1}
+    (found,) = kept(store)
+    assert (found["state"], found["reason"]) == ("TO_EXPORT", None)
+    assert found["fields"]["current_trainee_last_name"] == "Short"
+    assert found["placements"] == [1, 2]
+
+
+def test_one_that_export_found_bad_is_not_sent_after_its_position_is_gone(store):
     look(store, reconciled(CURRENT))
     store["esr_notification"].update_one({}, {"$set": {"state": "INVALID_DATA"}})
-    assert look(store, view(CURRENT)) == {}
-    assert look(store, reconciled(CURRENT)) == {"mended": 1}
+    assert look(store, view(CURRENT, positions=())) == {"taken_back": 1}
 
 
 # Not sent yet

@@ -9,12 +9,18 @@ import contextlib
 from collections import Counter
 from collections.abc import Callable
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from include.errors import ConfigurationError, TransientError
 from include.esr.exports.changing import _FROM, abandon_file, change_record
@@ -39,7 +45,7 @@ from tests.integration.esr.out_chain import (
 CAP = 2
 NUMBERS = ("KSS/RXC01/800/GPST/901", "KSS/RXC01/800/GPST/902")
 POSITIONS = (71, 72, 73)
-WHO, POST, POSITION = st.integers(1, 5), st.integers(0, 1), st.sampled_from(POSITIONS)
+WHO, POST, POSITION = st.sampled_from([3, 4, 5, 1, 2, 6]), st.integers(0, 1), st.sampled_from(POSITIONS)
 STARTS = st.sampled_from([-29, -1, 0, 1, 2, 3, 8, 30, 60, 90, 91, 100])
 CHANGES = st.one_of(
     st.tuples(st.just("add"), WHO, POST, STARTS),
@@ -73,7 +79,9 @@ class WholeChain(RuleBasedStateMachine):
         is_seen: Nothing has changed since a sweep of ``today`` that went to its end.
     """
 
-    def __init__(self, open_chain: Callable[[], contextlib.AbstractContextManager[Chain]], trap: Trap) -> None:
+    def __init__(
+        self, open_chain: Callable[[], contextlib.AbstractContextManager[Chain]], trap: Trap
+    ) -> None:
         super().__init__()
         self._open = contextlib.ExitStack()
         self.chain = self._open.enter_context(open_chain())
@@ -88,13 +96,17 @@ class WholeChain(RuleBasedStateMachine):
         self.removed: set[int] = set()
         self.asked: Counter[str] = Counter()
         self.is_seen = False
-        for who, start in ((1, 2), (2, 30), (3, 91)):
-            self._add(who, 0, start)
+        for who, post, start in ((1, 0, 2), (2, 0, 30), (3, 0, 91), (4, 1, 100), (5, 0, 120)):
+            self._add(who, post, start)
 
     # --- TCS and ESR change
 
     @rule(changes=st.lists(CHANGES, min_size=1, max_size=4))
     def change(self, changes):
+        self.change_all(changes)
+
+    def change_all(self, changes: list[tuple[Any, ...]]) -> None:
+        """Let TCS or ESR's positions change."""
         for what, *rest in changes:
             getattr(self, f"_{what}")(*rest)
         self.is_seen = False
@@ -172,9 +184,15 @@ class WholeChain(RuleBasedStateMachine):
 
     # --- time goes on, and runs die
 
-    @rule(days=st.sampled_from([0, 1, 1, 1, 2, 7, 30]), crash=CRASHES, goes_on=st.booleans())
-    def a_day(self, days, crash, goes_on):
+    @rule(
+        days=st.sampled_from([1, 0, 1, 2, 7, 30]),
+        changes=st.lists(CHANGES, min_size=1, max_size=4),
+        crash=CRASHES,
+        goes_on=st.booleans(),
+    )
+    def a_day(self, days, changes, crash, goes_on):
         self.today += timedelta(days)
+        self.change_all(changes)
         before = set(self.chain.exports())
         is_dead = self._run(lambda: self.chain.send(self.today), crash)
         self.is_seen = not is_dead
@@ -323,7 +341,10 @@ class WholeChain(RuleBasedStateMachine):
         assert store["outbox"].count_documents({"pending": True}) == 0
         assert store["esr_call"].count_documents({"pending": True}) == 0
         left = {
-            key for kind in ("APP", "DNC") for key, state in self.chain.states(kind).items() if state in IN_A_FILE
+            key
+            for kind in ("APP", "DNC")
+            for key, state in self.chain.states(kind).items()
+            if state in IN_A_FILE
         }
         answered = {RecordState.CONFIRMED, RecordState.CONFIRMED_WITH_WARNINGS, RecordState.REJECTED}
         states = {**self.chain.states(), **self.chain.states("DNC")}
@@ -336,15 +357,13 @@ def test_whatever_changes_and_wherever_a_run_dies_each_applicant_is_sent_once(
 ):
     trap = Trap(monkeypatch)
 
-    def machine() -> WholeChain:
-        return WholeChain(
-            lambda: opened_chain(esr_ctx, tcs_sandbox, esr_applicants_of_a_post=CAP), trap
-        )
+    def machine() -> Any:
+        return WholeChain(lambda: opened_chain(esr_ctx, tcs_sandbox, esr_applicants_of_a_post=CAP), trap)
 
     run_state_machine_as_test(
-        machine,
+        cast("Any", machine),
         settings=settings(
-            max_examples=12,
+            max_examples=9,
             stateful_step_count=15,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -44,7 +44,7 @@ NEXT = placement(2, 31, 200)
 
 def view(*placements: PlacementFacts, **other: Any) -> PostView:
     """Return a post with one position, seen before as it is now unless told otherwise."""
-    values: dict[str, Any] = {"positions": (HOST,), "before": placements} | other
+    values: dict[str, Any] = {"positions": (HOST,), "before": placements, "seen_on": day(-1)} | other
     return PostView(7, NUMBER, "KSS", placements=placements, **values)
 
 

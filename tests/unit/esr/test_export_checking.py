@@ -98,6 +98,11 @@ def test_lines_in_another_order_than_the_records_are_seen():
     assert wrong(export, body(export, records[::-1]), records) == {"same_records"}
 
 
+def test_blanks_around_a_post_number_make_no_other_record_of_it():
+    records, export = [notification(1) | {"post_number": " KSS/1 "}], export_of(FileType.DNC, 1)
+    assert wrong(export, body(export, records), records) == set()
+
+
 def test_a_gap_in_the_places_is_seen():
     records, export = [applicant(1), applicant(3)], export_of(FileType.APP, 2)
     assert wrong(export, body(export, records), records) == {"same_records"}

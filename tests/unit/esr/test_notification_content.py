@@ -289,9 +289,10 @@ def test_days_are_stored_as_text_and_read_again():
 
 def test_an_invalid_one_is_made_anew_with_the_name_as_it_is_now():
     bad = changed(CURRENT, surname="a\nb")
-    known = known_of(document(incumbents(bad)))
+    stored = document(incumbents(bad))
+    known = known_of(stored)
     now = changed(CURRENT, surname="ab", end=day(99))
-    again = mended(known, view(now, NEXT, positions=(replace(HOST, vpd="97"),)))
+    again = mended(known, stored["about"], view(now, NEXT, positions=(replace(HOST, vpd="97"),)))
     assert again is not None
     assert again.key == known.key
     assert again.fields["current_trainee_last_name"] == "ab"
@@ -312,21 +313,22 @@ def test_making_anew_keeps_what_is_told_of_every_kind(post):
         bad = replace(notification, position=replace(HOST, ods_code="a\nb"))
         stored = document(bad)
         assert stored["state"] == "INVALID_DATA"
-        again = mended(known_of(stored), post)
+        again = mended(known_of(stored), stored["about"], post)
         assert again is not None
         assert (again.key, again.fields) == (notification.key, notification.fields)
 
 
 def test_a_name_is_not_taken_from_another_trainee():
-    known = known_of(document(incumbents(changed(CURRENT, surname="a\nb"))))
-    again = mended(known, view(changed(CURRENT, trainee_id=9), NEXT))
+    stored = document(incumbents(changed(CURRENT, surname="a\nb")))
+    again = mended(known_of(stored), stored["about"], view(changed(CURRENT, trainee_id=9), NEXT))
     assert again is not None
     assert again.fields["current_trainee_last_name"] == "a\nb"
 
 
 def test_an_invalid_one_of_a_position_that_is_gone_is_not_made_anew():
-    known = known_of(document(incumbents(changed(CURRENT, surname="a\nb"))))
-    assert mended(known, view(CURRENT, positions=())) is None
+    stored = document(incumbents(changed(CURRENT, surname="a\nb")))
+    assert mended(known_of(stored), stored["about"], view(CURRENT, positions=())) is None
+    assert mended(known_of(stored), None, view(CURRENT)) is None
 
 
 def test_nothing_shows_who_is_named():

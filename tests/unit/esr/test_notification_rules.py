@@ -263,6 +263,92 @@ def test_a_withdrawal_is_told_if_esr_was_told_of_the_placement_by_yesterday(star
     assert types == (["2", "1"] if is_told else [])
 
 
+@pytest.mark.parametrize(
+    ("swept", "seen_on", "horizon", "is_told"),
+    [
+        (-1, -1, 90, True),
+        (-1, -1, 91, False),
+        (-1, 0, 91, True),  # seen today before, when ESR was told of it
+        (0, -30, 91, True),
+        (None, 0, 91, True),
+        (-3, -3, 88, True),
+        (-3, -3, 89, False),  # nobody looked when it came into sight
+        (-3, -1, 90, True),
+        (-3, 1, 92, True),
+        (None, -40, 51, True),
+        (None, -40, 52, False),
+    ],
+)
+def test_a_withdrawal_is_told_if_esr_could_know_since_the_post_was_looked_at_last(
+    swept, seen_on, horizon, is_told
+):
+    post = view(
+        before=(placement(3, horizon, 200),),
+        swept=None if swept is None else day(swept),
+        seen_on=day(seen_on),
+    )
+    assert [each.type.value for each in told(post)] == (["2", "1"] if is_told else [])
+
+
+def test_incident_told_and_withdrawn_on_one_day_at_the_horizon_is_corrected_on_that_day():
+    comes = placement(3, 91, 200)
+    assert [names(each) for each in told(view(CURRENT, comes))] == [("1", 1, 3)]
+    withdrawal, rest = told(view(CURRENT, before=(CURRENT, comes), seen_on=TODAY))
+    assert (withdrawal.type.value, withdrawal.withdrawn) == ("2", comes)
+    assert names(rest) == ("1", 1, None)
+
+
+# Days nobody looked
+
+
+GAPS = [1, 2, 4, 31]
+"""Days since the last sweep: 1 is none missed."""
+
+
+@pytest.mark.parametrize("gap", GAPS)
+@pytest.mark.parametrize("ahead", [0, HORIZON])
+def test_a_start_of_a_day_nobody_looked_on_is_told_by_the_next_sweep(gap, ahead):
+    for missed in range(gap):
+        post = view(placement(3, ahead - missed, 300), swept=day(-gap), seen_on=day(-gap))
+        assert [each.type.value for each in told(post)] == ["1"]
+    before = view(placement(3, ahead - gap, 300), swept=day(-gap), seen_on=day(-gap))
+    assert told(before) == []
+
+
+@pytest.mark.parametrize("gap", GAPS)
+def test_an_end_of_a_day_nobody_looked_on_is_told_by_the_next_sweep(gap):
+    for missed in range(1, gap + 1):
+        (vacant,) = told(view(placement(3, -99, -missed), swept=day(-gap), seen_on=day(-gap)))
+        assert (names(vacant), vacant.vacant) == (("1", None, None), True)
+    assert told(view(placement(3, -99, -gap - 1), swept=day(-gap), seen_on=day(-gap))) == []
+
+
+def test_after_forty_days_without_a_sweep_one_month_is_made_up_for():
+    def types(facts):
+        return [each.type.value for each in told(view(facts, swept=day(-40), seen_on=day(-40)))]
+
+    assert types(placement(3, -31, 300)) == ["1"]
+    assert types(placement(3, -32, 300)) == []
+    assert types(placement(3, HORIZON - 31, 300)) == ["1"]
+    assert types(placement(3, HORIZON - 32, 300)) == []
+    assert types(placement(3, -99, -32)) == ["1"]
+    assert types(placement(3, -99, -33)) == []
+
+
+def test_a_first_sweep_and_a_second_one_of_a_day_make_up_for_nothing():
+    late = placement(3, -1, 300)
+    assert told(view(late, swept=None)) == []
+    assert told(view(late, swept=TODAY)) == []
+    assert [names(each) for each in told(view(placement(3, 0, 300), swept=TODAY))] == [("1", 3, None)]
+
+
+def test_who_was_to_come_on_a_day_nobody_looked_on_and_did_not_is_withdrawn():
+    never_came = placement(3, -2, 200)
+    types = [each.type.value for each in told(view(before=(never_came,), swept=day(-4), seen_on=day(-4)))]
+    assert types == ["2", "1"]
+    assert [each.type.value for each in told(view(before=(never_came,), swept=day(-1)))] == ["1"]
+
+
 def test_a_placement_of_the_past_that_is_left_out_tells_nothing():
     assert told(view(CURRENT, before=(CURRENT, placement(3, -50, -1)))) == []
 
