@@ -79,6 +79,8 @@ def sftp_folder(
         if client is None:
             raise ConnectionError(f"no SFTP on {host}:{port}")
         with client:
-            if folder not in client.listdir("."):
+            try:
+                client.stat(folder)
+            except FileNotFoundError:
                 client.mkdir(folder)
             yield SftpFolder(client, folder)

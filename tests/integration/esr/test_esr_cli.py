@@ -154,7 +154,7 @@ def test_what_is_not_known_is_one_clear_error(
     assert "Traceback" not in done.output
 
 
-@pytest.mark.parametrize("dag_id", ["esr_outbound", "esr", "inbound"])
+@pytest.mark.parametrize("dag_id", ["esr_exports", "esr", "inbound"])
 def test_a_dag_that_cannot_be_run_here_is_one_clear_error(spotlight: Spotlight, dag_id: str):
     done = spotlight("run", dag_id)
     assert done.exit_code == 1

@@ -38,7 +38,7 @@ KEPT = (
     *("esr_call", "esr_position"),
 )
 GENERATED = ("esr_app_record", "esr_notification", "esr_post", "esr_todo")
-VOLATILE = {"order", "attempts", "lease", "exportedAt", "stamp"}
+VOLATILE = {"order", "attempts", "lease", "exportedAt", "stamp", "parts"}
 
 
 def fill(chain: Chain) -> None:
