@@ -27,9 +27,9 @@ demo: setup ## three NPOs from their APIs to the event stream, checked; then sto
 run: setup ## the local stack and Airflow, until Ctrl-C; data stays in .local/run
 	@$(BIN)/python -m include.sandbox.demo run $(ARGS)
 
-test: setup ## every test, on real servers: on three workers, then those that need the machine to themselves
+test: setup ## every test, on real servers: on two workers, then those that need the machine to themselves
 ifeq ($(ARGS),)
-	@$(BIN)/python -m pytest -n 3 --dist worksteal -m 'not e2e and not alone'
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not e2e and not alone'
 	@$(BIN)/python -m pytest -m 'e2e or alone'
 else
 	@$(BIN)/python -m pytest $(ARGS)
