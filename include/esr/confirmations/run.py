@@ -13,7 +13,7 @@ from include.esr.errors import FileRejectedError
 from include.esr.files import ledger
 from include.esr.files.discovery import discover, settle_remote
 from include.esr.files.replay import replay_days
-from include.esr.names import ANSWERS
+from include.esr.names import ANSWERS, FileType
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -84,8 +84,10 @@ def confirm(ctx: EsrContext, subject: str) -> dict[str, int]:
         settle_remote(ctx, subject)
         raise
     tell(ledger.read(ctx.store, subject), since=began)
-    with Tcs(ctx.settings, progress=ctx.progress) as tcs:
-        told = deliver(ctx.store, owner, tcs, ctx.settings, now=ctx.now, progress=ctx.progress)
+    told = {"told": 0}
+    if Source.of(subject).name.type is FileType.APC:  # of notifications TCS is told nothing: no need to wait
+        with Tcs(ctx.settings, progress=ctx.progress) as tcs:
+            told = deliver(ctx.store, owner, tcs, ctx.settings, now=ctx.now, progress=ctx.progress)
     published = drain(ctx.store, ctx.settings, owner, now=ctx.now, progress=ctx.progress)
     _note_published(ctx, subject)
     return counts | {"told": told["told"], "published": published}
