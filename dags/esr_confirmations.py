@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 from airflow.sdk import DAG, CronTriggerTimetable, task_group
 
-from include.dag_policy import ESR_POOL, deadline, task_defaults
+from include.dag_policy import ESR_POOL, exchange_dag
 from include.esr.describe import CONFIRMATIONS_PAGE
 from include.esr.outbound_operators import AnswerFilesOperator, OutboundStageOperator
 
@@ -14,15 +12,11 @@ FILES_AT_ONCE = 4
 
 with DAG(
     "esr_confirmations",
-    description="Answers from ESR (APC, DCC) applied; receipts (RTC) sent; unanswered files reported",
-    doc_md=CONFIRMATIONS_PAGE,
     schedule=CronTriggerTimetable("11-59/15 * * * *", timezone="Europe/London"),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    catchup=False,
-    max_active_runs=1,
-    default_args={"owner": "esr-exchange", **task_defaults()},
-    deadline=deadline(timedelta(hours=4)),
-    tags=["esr"],
+    **exchange_dag(
+        "Answers from ESR (APC, DCC) applied; receipts (RTC) sent; unanswered files reported",
+        CONFIRMATIONS_PAGE,
+    ),
 ) as dag:
 
     @task_group

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 from airflow.sdk import DAG, CronTriggerTimetable, task_group
 
-from include.dag_policy import ESR_POOL, deadline, task_defaults
+from include.dag_policy import ESR_POOL, exchange_dag
 from include.esr.describe import GENERATION_PAGE
 from include.esr.outbound_operators import OutboundStageOperator, WokenDeaneriesOperator
 
@@ -14,15 +12,10 @@ DEANERIES_AT_ONCE = 2
 
 with DAG(
     "esr_generation",
-    description="Subscribers of reconciled positions: applicants and notifications for ESR",
-    doc_md=GENERATION_PAGE,
     schedule=CronTriggerTimetable("7-59/15 * * * *", timezone="Europe/London"),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    catchup=False,
-    max_active_runs=1,
-    default_args={"owner": "esr-exchange", **task_defaults()},
-    deadline=deadline(timedelta(hours=4)),
-    tags=["esr"],
+    **exchange_dag(
+        "Subscribers of reconciled positions: applicants and notifications for ESR", GENERATION_PAGE
+    ),
 ) as dag:
 
     @task_group

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 from airflow.sdk import DAG, CronDataIntervalTimetable, task_group
 
-from include.dag_policy import ESR_POOL, deadline, task_defaults
+from include.dag_policy import ESR_POOL, exchange_dag
 from include.esr.describe import DAG_PAGE
 from include.esr.operators import DiscoverFilesOperator, EsrStageOperator
 from include.esr.run import STAGES
@@ -15,15 +13,8 @@ FILES_AT_ONCE = 4
 
 with DAG(
     "esr_inbound",
-    description="Deanery files from ESR: landed, split, reconciled with TCS, events published",
-    doc_md=DAG_PAGE,
     schedule=CronDataIntervalTimetable("*/15 * * * *", timezone="Europe/London"),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    catchup=False,
-    max_active_runs=1,
-    default_args={"owner": "esr-exchange", **task_defaults()},
-    deadline=deadline(timedelta(hours=4)),
-    tags=["esr"],
+    **exchange_dag("Deanery files from ESR: landed, split, reconciled with TCS, events published", DAG_PAGE),
 ) as dag:
     subjects = DiscoverFilesOperator(task_id="discover", pool=ESR_POOL).output
 

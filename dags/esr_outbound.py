@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 from airflow.sdk import DAG, CronTriggerTimetable, task_group
 
-from include.dag_policy import ESR_POOL, deadline, task_defaults
+from include.dag_policy import ESR_POOL, exchange_dag
 from include.esr.describe import OUTBOUND_PAGE
 from include.esr.outbound_operators import OutboundDeaneriesOperator, OutboundStageOperator
 from include.esr.outbound_run import OUTBOUND
@@ -15,16 +13,9 @@ DEANERIES_AT_ONCE = 2
 
 with DAG(
     "esr_outbound",
-    description="Files for ESR: applicants (APP) and notifications (DNC)",
-    doc_md=OUTBOUND_PAGE,
     # A run's logical date is the moment it is for, in London: the day every rule goes by.
     schedule=CronTriggerTimetable("0 14 * * *", timezone="Europe/London"),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
-    catchup=False,
-    max_active_runs=1,
-    default_args={"owner": "esr-exchange", **task_defaults()},
-    deadline=deadline(timedelta(hours=4)),
-    tags=["esr"],
+    **exchange_dag("Files for ESR: applicants (APP) and notifications (DNC)", OUTBOUND_PAGE),
 ) as dag:
     deaneries = OutboundDeaneriesOperator(task_id="deaneries", pool=ESR_POOL).output
 

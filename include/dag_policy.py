@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,20 @@ def task_defaults(*, execution_timeout: timedelta = timedelta(hours=2)) -> dict[
         "retry_policy": TaxonomyRetryPolicy(),
         "execution_timeout": execution_timeout,
         "on_failure_callback": [FailureNotifier()],
+    }
+
+
+def exchange_dag(description: str, page: str) -> dict[str, Any]:
+    """Return what every DAG of the ESR exchange is given beside its id and schedule: one run at a time."""
+    return {
+        "description": description,
+        "doc_md": page,
+        "start_date": datetime(2026, 1, 1, tzinfo=UTC),
+        "catchup": False,
+        "max_active_runs": 1,
+        "default_args": {"owner": "esr-exchange", **task_defaults()},
+        "deadline": deadline(timedelta(hours=4)),
+        "tags": ["esr"],
     }
 
 

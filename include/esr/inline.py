@@ -12,7 +12,7 @@ from include.esr.run import LONGEST_WAIT, MAX_LOOKS, STAGES, discover_subjects, 
 from include.settings import get_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     Tell = Callable[[str], None]
@@ -51,11 +51,29 @@ def run_inbound(run_id: str, interval: tuple[datetime, datetime] | None, tell: T
     Raises:
         IntegrationError: The looking itself failed.
     """
+    subjects = settled(lambda: discover_subjects(run_id=run_id, interval=interval, progress=tell), tell)
+    return in_turn(subjects, STAGES, lambda stage, subject: _stage(stage, subject, run_id, tell), tell)
+
+
+def in_turn(
+    subjects: Iterable[str],
+    stages: Sequence[str],
+    run: Callable[[str, str], dict[str, int]],
+    tell: Tell,
+) -> Report:
+    """Take each subject through the stages; one that fails or must wait does not stop the others.
+
+    Args:
+        subjects: In this order.
+        stages: In this order.
+        run: Runs a stage for a subject and returns its counts.
+        tell: Told one line whenever there is something to tell.
+    """
     report = Report()
-    for subject in _subjects(run_id, interval, tell):
+    for subject in subjects:
         try:
-            for stage in STAGES:
-                counts = patiently(partial(_stage, stage, subject, run_id, tell), tell)
+            for stage in stages:
+                counts = patiently(partial(run, stage, subject), tell)
                 report.done[subject] = report.done.get(subject, {}) | counts
         except NotYetError as error:
             report.waiting[subject] = error.message
@@ -66,10 +84,11 @@ def run_inbound(run_id: str, interval: tuple[datetime, datetime] | None, tell: T
     return report
 
 
-def _subjects(run_id: str, interval: tuple[datetime, datetime] | None, tell: Tell) -> list[str]:
+def settled(look_for: Callable[[], tuple[list[str], int]], tell: Tell) -> list[str]:
+    """Look for files, again while some may still be on their way, and return the subjects found at last."""
     subjects: list[str] = []
     for look in range(1, MAX_LOOKS + 1):
-        subjects, unsettled = discover_subjects(run_id=run_id, interval=interval, progress=tell)
+        subjects, unsettled = look_for()
         if not unsettled or look == MAX_LOOKS:
             break
         tell(f"{unsettled} files may still be on their way; looking again")

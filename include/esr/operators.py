@@ -77,15 +77,19 @@ class EsrStageOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, int]:
         """Run the stage."""
+        try:
+            counts = patiently(lambda: self.work(context))
+        except (AirflowRescheduleException, AirflowSkipException, IntegrationError) as error:
+            _tell_name(context, explained(self.subject, error))
+            raise
+        _tell_name(context, described(self.subject, counts))
+        return counts
+
+    def work(self, context: Context) -> dict[str, int]:
+        """Return the counts of the stage, done once."""
         from include.esr.run import run_stage
 
-        try:
-            counts = patiently(lambda: run_stage(self.stage, self.subject, run_id=context["run_id"]))
-        except (AirflowRescheduleException, AirflowSkipException, IntegrationError) as error:
-            tell_name(context, explained(self.subject, error))
-            raise
-        tell_name(context, described(self.subject, counts))
-        return counts
+        return run_stage(self.stage, self.subject, run_id=context["run_id"])
 
 
 def _replayed(context: Context) -> tuple[datetime, datetime] | None:
@@ -108,7 +112,7 @@ def explained(subject: str, error: Exception) -> str:
     return f"{subject}: {known.message}" if isinstance(known, IntegrationError) else subject
 
 
-def tell_name(context: Context, name: str) -> None:
+def _tell_name(context: Context, name: str) -> None:
     """Give a mapped task its name; ``map_index_template`` reads it."""
     short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}..."
     context["told"] = short  # type: ignore[typeddict-unknown-key]

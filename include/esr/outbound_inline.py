@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from functools import partial
 from typing import TYPE_CHECKING
 
-from include.errors import IntegrationError, NotYetError
-from include.esr.inline import Report, patiently
+from include.esr.inline import Report, in_turn, settled
 from include.esr.outbound_run import (
     OUTBOUND,
     answer_files,
@@ -15,9 +12,7 @@ from include.esr.outbound_run import (
     run_stage,
     woken_deaneries,
 )
-from include.esr.run import MAX_LOOKS
 from include.npo.context import utc_now
-from include.settings import get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -71,13 +66,7 @@ def run_confirmations(
     Raises:
         IntegrationError: The looking itself failed.
     """
-    files: list[str] = []
-    for look in range(1, MAX_LOOKS + 1):
-        files, unsettled = answer_files(run_id=run_id, interval=interval, progress=tell)
-        if not unsettled or look == MAX_LOOKS:
-            break
-        tell(f"{unsettled} files may still be on their way; looking again")
-        time.sleep(get_settings().esr_settle_seconds)
+    files = settled(lambda: answer_files(run_id=run_id, interval=interval, progress=tell), tell)
     report = _run(files, ["confirm"], run_id, None, tell)
     rest = _run(["esr"], ["receipts", "unanswered"], run_id, None, tell)
     return Report(report.done | rest.done, report.waiting | rest.waiting, report.failed | rest.failed)
@@ -86,28 +75,14 @@ def run_confirmations(
 def _run(
     subjects: Iterable[str], stages: Sequence[str], run_id: str, moment: datetime | None, tell: Tell
 ) -> Report:
-    report = Report()
-    for subject in subjects:
-        try:
-            for stage in stages:
-                counts = patiently(partial(_stage, stage, subject, run_id, moment or utc_now(), tell), tell)
-                report.done[subject] = report.done.get(subject, {}) | {
-                    f"{stage}_{name}": number for name, number in counts.items()
-                }
-        except NotYetError as error:
-            report.waiting[subject] = error.message
-            tell(f"waits: {error}")
-        except IntegrationError as error:
-            report.failed[subject] = str(error)
-            tell(f"failed: {error}")
-    return report
+    def run(stage: str, subject: str) -> dict[str, int]:
+        counts = run_stage(
+            stage,
+            subject,
+            run_id=run_id,
+            moment=moment or utc_now(),
+            progress=lambda line: tell(f"{subject}/{stage}: {line}"),
+        )
+        return {f"{stage}_{name}": number for name, number in counts.items()}
 
-
-def _stage(stage: str, subject: str, run_id: str, moment: datetime, tell: Tell) -> dict[str, int]:
-    return run_stage(
-        stage,
-        subject,
-        run_id=run_id,
-        moment=moment,
-        progress=lambda line: tell(f"{subject}/{stage}: {line}"),
-    )
+    return in_turn(subjects, stages, run, tell)

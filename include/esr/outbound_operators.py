@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowRescheduleException, AirflowSkipException
 
-from include.errors import IntegrationError, NotYetError, TransientError
-from include.esr.operators import DiscoverFilesOperator, described, explained, patiently, tell_name
+from include.errors import NotYetError, TransientError
+from include.esr.operators import DiscoverFilesOperator, EsrStageOperator, patiently
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from airflow.sdk import Context
 
 BETWEEN_LOOKS = timedelta(minutes=15)
@@ -60,50 +57,29 @@ class AnswerFilesOperator(DiscoverFilesOperator):
         )
 
 
-class OutboundStageOperator(BaseOperator):
-    """Runs one stage for one subject and shows what came of it as the task's name.
+class OutboundStageOperator(EsrStageOperator):
+    """Runs one stage of ``include.esr.outbound_run`` for one subject, a deanery or an answer file.
 
     While what the stage needs is not there yet (the day's inbound file, TCS, the hour) the task is
     rescheduled: no try is used up and it goes on by itself. A run of a day waits until twelve hours after its
     logical date at most.
-
-    Args:
-        stage: One of ``include.esr.outbound_run.STAGES``.
-        subject: A deanery, or an answer file.
     """
 
-    template_fields: Sequence[str] = ("subject",)
-
-    def __init__(self, *, stage: str, subject: str, **kwargs: Any) -> None:
-        super().__init__(map_index_template="{{ told | default(task.subject, true) }}", **kwargs)
-        self.stage = stage
-        self.subject = subject
-
-    def execute(self, context: Context) -> dict[str, int]:
-        """Run the stage."""
+    def work(self, context: Context) -> dict[str, int]:
+        """Return the counts of the stage, done once for the run's day."""
         from include.esr.outbound_run import run_stage
 
         moment = moment_of(context)
-
-        def work() -> dict[str, int]:
-            try:
-                return run_stage(self.stage, self.subject, run_id=context["run_id"], moment=moment)
-            except NotYetError as error:
-                if datetime.now(tz=UTC) > _started(context, moment) + LONGEST_DAY:
-                    raise TransientError(
-                        f"{error.message}; given up for this run, a backfill of this day goes on",
-                        subject=error.subject,
-                        stage=error.stage,
-                    ) from error
-                raise
-
         try:
-            counts = patiently(work)
-        except (AirflowRescheduleException, AirflowSkipException, IntegrationError) as error:
-            tell_name(context, explained(self.subject, error))
+            return run_stage(self.stage, self.subject, run_id=context["run_id"], moment=moment)
+        except NotYetError as error:
+            if datetime.now(tz=UTC) > _started(context, moment) + LONGEST_DAY:
+                raise TransientError(
+                    f"{error.message}; given up for this run, a backfill of this day goes on",
+                    subject=error.subject,
+                    stage=error.stage,
+                ) from error
             raise
-        tell_name(context, described(self.subject, counts))
-        return counts
 
 
 def moment_of(context: Context) -> datetime:

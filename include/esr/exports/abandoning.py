@@ -13,9 +13,9 @@ from include.errors import ConfigurationError
 from include.esr.documents import owner
 from include.esr.exports import ledger
 from include.esr.exports.allocating import moment
-from include.esr.exports.looking import look_again
 from include.esr.exports.wording import require_said
 from include.esr.files.sftp_out import open_outbound
+from include.esr.generation.todo import note_todo
 from include.esr.names import FileType
 from include.esr.outbound import ExportState, RecordState, entry, pushed
 from include.storage.mongo import store_errors
@@ -123,7 +123,7 @@ def _free(ctx: EsrContext, session: ClientSession, export: Export, at: datetime,
     if not is_snapshot:
         values |= {"file": None, "ordinal": None}
         posts = ctx.store[export.collection].distinct("post_id", {"file": export.id}, session=session)
-        look_again(ctx.store, session, export.deanery, posts)
+        note_todo(ctx.store, [(export.deanery, post) for post in posts], session=session)
     freed = ctx.store[export.collection].update_many(
         {"file": export.id, "state": RecordState.IN_FILE.value},
         {"$set": values, "$push": pushed(entry(state, at, why=why, by=by))},

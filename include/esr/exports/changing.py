@@ -8,8 +8,8 @@ from include.errors import ConfigurationError
 from include.esr.documents import owner
 from include.esr.exports.abandoning import abandon_file
 from include.esr.exports.allocating import moment
-from include.esr.exports.looking import look_again
 from include.esr.exports.wording import require_said
+from include.esr.generation.todo import note_todo
 from include.esr.outbound import ANSWERED, COLLECTIONS, UNSENT, RecordState, entry, pushed
 from include.storage.mongo import FenceMovedError, store_errors
 
@@ -81,7 +81,7 @@ def change_record(
             if not done.matched_count:
                 raise FenceMovedError("the record changed meanwhile", subject=record_id)
             if action != "withdraw":
-                look_again(ctx.store, session, record["deanery"], [record["post_id"]])
+                note_todo(ctx.store, [(record["deanery"], record["post_id"])], session=session)
 
         return None, write
 

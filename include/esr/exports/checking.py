@@ -7,7 +7,6 @@ What is judged is one row of facts about the file, by the suites ``esr_app``, ``
 from __future__ import annotations
 
 import io
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from include.esr.formats.frame import is_named
 from include.esr.formats.layout import load_format
 from include.esr.formats.reader import read_chunks
 from include.esr.names import FileType
+from include.esr.notifications.vpd import VPD_COLUMNS, is_vpd
 from include.esr.outbound import Window
 from include.quality.gate import run_suite
 
@@ -27,21 +27,10 @@ if TYPE_CHECKING:
     from include.settings import Settings
 
 STAGE = "check"
-VPD_COLUMNS = (
-    "current_trainee_vpd_for_next_placement",
-    "next_appointment_current_placement_vpd",
-    "replacement_trainee_current_placement_vpd",
-)
 _SUITES = {FileType.APP: "esr_app", FileType.DNC: "esr_dnc", FileType.DNF: "esr_dnc", FileType.RTC: "esr_rtc"}
-_VPD = re.compile(r"[0-9]{3}")
 _CHUNK_BYTES, _LINE_BYTES = 2**20, 2**20
 
 Row = dict[str, Any]
-
-
-def is_vpd(value: object) -> bool:
-    """Tell whether a VPD is as ESR wants it: three digits (domain page, section 5)."""
-    return isinstance(value, str) and _VPD.fullmatch(value) is not None
 
 
 def require_sound(

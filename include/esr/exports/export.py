@@ -86,7 +86,7 @@ def _tell_late(sent: Export, today: date) -> None:
 
 
 def _add(counts: Counter[str], sent: Export) -> None:
-    counts.update(files=1, records=sent.records, carried_over=0)
+    counts.update(files=1, records=sent.records)
 
 
 def _tell(ctx: EsrContext, deanery: str, tcs: Tcs | None) -> dict[str, int]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from include.esr.applicants.rules import pick
-from include.esr.exports.checking import VPD_COLUMNS, is_vpd
 from include.esr.exports.ledger import collection_of
-from include.esr.exports.looking import to_be_looked_at
 from include.esr.exports.writing import row_of
 from include.esr.formats.layout import load_format
 from include.esr.formats.writer import check_record
+from include.esr.generation.todo import to_be_looked_at
 from include.esr.names import FileType
+from include.esr.notifications.vpd import vpd_reason
 from include.esr.outbound import RecordState, Window
 from include.quality.gate import Reason
 
@@ -111,9 +111,3 @@ def _reason(record: Mapping[str, Any], file_type: FileType) -> Reason | None:
     except ValueError:
         return Reason("bad_date", "a day of it is not a date")
     return check_record(load_format(file_type), row) or vpd_reason(row)
-
-
-def vpd_reason(fields: Mapping[str, Any]) -> Reason | None:
-    """Return what is wrong with a notification's VPDs: of another than three digits ESR refuses the file."""
-    wrong = [name for name in VPD_COLUMNS if fields.get(name) and not is_vpd(fields[name])]
-    return Reason("bad_vpd", f"{wrong[0]} is not three digits") if wrong else None

@@ -9,8 +9,8 @@ from include.esr.documents import owner
 from include.esr.exports import ledger
 from include.esr.exports.allocating import moment
 from include.esr.exports.changing import change_of
-from include.esr.exports.looking import look_again
 from include.esr.exports.wording import require_said
+from include.esr.generation.todo import note_todo
 from include.esr.names import FileType
 from include.esr.outbound import ANSWERED, ExportState, RecordState
 from include.storage.mongo import FenceMovedError
@@ -93,7 +93,7 @@ def _make_due(
     ctx.store[ledger.EXPORTS].update_one(
         {"_id": export.id}, {"$set": {"resent": {"why": why, "by": by}}}, session=session
     )
-    look_again(ctx.store, session, export.deanery, (record["post_id"] for record in records))
+    note_todo(ctx.store, [(export.deanery, record["post_id"]) for record in records], session=session)
 
 
 def _require_resendable(ctx: EsrContext, export: Export) -> None:

@@ -11,12 +11,12 @@ from include.esr.exports import ledger
 from include.esr.exports.allocating import key_of, moment, open_export
 from include.esr.exports.ledger import Export
 from include.esr.exports.numbers import next_number
-from include.esr.exports.picking import vpd_reason
 from include.esr.exports.sending import finish
 from include.esr.generation.generate import require_reconciled
 from include.esr.names import Deanery, FileName, FileType
 from include.esr.notifications.documents import content_of, document_of
 from include.esr.notifications.rules import snapshot
+from include.esr.notifications.vpd import vpd_reason
 from include.esr.outbound import ExportState, RecordState, entry, london_day
 from include.events.drain import drain
 

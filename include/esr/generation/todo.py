@@ -124,6 +124,18 @@ def note_failed(
     return {post for post in posts if post not in known or known[post].failed_on != today}
 
 
+def to_be_looked_at(store: IntegrationStore, deanery: str) -> frozenset[int]:
+    """Return the posts of a deanery that wait to be looked at: what is due of them waits too.
+
+    Raises:
+        IntegrationError: As ``store_errors`` says.
+    """
+    with store_errors(owner(deanery)):
+        return frozenset(
+            each["post_id"] for each in store["esr_todo"].find({"deanery": deanery}, {"post_id": 1})
+        )
+
+
 def forget_todo(
     store: IntegrationStore, session: ClientSession, deanery: str, stamps: Mapping[int, int]
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,9 @@ from include.esr.formats.writer import check_record
 from include.esr.names import FileType
 from include.esr.notifications.decisions import Known
 from include.esr.notifications.notification import RECORD_CODE, Notification, NotificationType
+from include.esr.notifications.vpd import vpd_reason
 from include.esr.outbound import RecordState, entry
 from include.esr.placements.facts import PlacementFacts
-from include.quality.gate import Reason
 from include.storage.documents import content_hash
 
 if TYPE_CHECKING:
@@ -23,14 +22,10 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from include.esr.placements.facts import PostView
+    from include.quality.gate import Reason
     from include.storage.mongo import Document
 
 ROLES = ("current", "next", "withdrawn", "replacement")
-VPD_COLUMNS = (
-    "current_trainee_vpd_for_next_placement",
-    "next_appointment_current_placement_vpd",
-    "replacement_trainee_current_placement_vpd",
-)
 READ = dict.fromkeys(
     [
         *("post_id", "position_id", "type", "key", "turn", "made_on", "placements"),
@@ -66,15 +61,6 @@ def content_of(notification: Notification) -> Content:
     reason = check_record(load_format(FileType.DNC), {"type": RECORD_CODE, **fields}) or vpd_reason(fields)
     stored = {name: value.isoformat() if isinstance(value, date) else value for name, value in fields.items()}
     return Content(stored, content_hash(stored), reason)
-
-
-def vpd_reason(fields: Mapping[str, object]) -> Reason | None:
-    """Return what is wrong with a notification's VPDs: for another than three digits ESR refuses the file."""
-    for name in VPD_COLUMNS:
-        vpd = fields.get(name)
-        if vpd and not re.fullmatch(r"[0-9]{3}", str(vpd)):
-            return Reason("bad_vpd", f"{name} is not three digits; ESR gave the position another VPD")
-    return None
 
 
 def document_of(

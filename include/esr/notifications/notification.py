@@ -8,6 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from include.esr.notifications.vpd import padded_vpd
 from include.storage.documents import content_hash
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 RECORD_CODE = "NOT"
 UNKNOWN_REASON = "3"
 """``withdrawalReason`` "other": TCS does not say why a placement is withdrawn."""
-_VPD_DIGITS = 3
 _SPECIALTY = 2
 _POST_NUMBER_PARTS = 5
 
@@ -202,15 +202,6 @@ class Notification:
             "replacement_trainee_current_placement_vpd": padded_vpd(self.position.vpd),
             "replacement_trainee_projected_hire_date": comes.start,
         }
-
-
-def padded_vpd(vpd: str | None) -> str:
-    """Return a VPD as ESR takes it: three digits. Nothing stays nothing, what is no number stays.
-
-    Source: domain page, section 5: a VPD sent as ``96`` made ESR reject files.
-    """
-    text = (vpd or "").strip()
-    return text.zfill(_VPD_DIGITS) if text.isascii() and text.isdigit() else text
 
 
 def _who(role: str, placement: PlacementFacts | None) -> dict[str, str | date | None]:

@@ -8,11 +8,11 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from include.errors import DataQualityError
-from include.esr.exports.checking import VPD_COLUMNS, facts_of, is_vpd, require_sound
+from include.esr.exports.checking import facts_of, require_sound
 from include.esr.exports.ledger import Export
-from include.esr.exports.picking import vpd_reason
 from include.esr.exports.writing import body_of, row_of
 from include.esr.names import Deanery, FileName, FileType
+from include.esr.notifications.vpd import VPD_COLUMNS, is_vpd, vpd_reason
 from include.esr.outbound import ExportState
 from include.settings import Settings
 

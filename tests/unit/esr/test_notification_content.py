@@ -11,13 +11,13 @@ import pytest
 from include.esr.formats.layout import load_format
 from include.esr.formats.writer import write_file
 from include.esr.names import Deanery, FileName, FileType
-from include.esr.notifications.documents import VPD_COLUMNS, content_of, document_of, known_of, mended
+from include.esr.notifications.documents import content_of, document_of, known_of, mended
 from include.esr.notifications.notification import (
     RECORD_CODE,
     Notification,
     NotificationType,
-    padded_vpd,
 )
+from include.esr.notifications.vpd import VPD_COLUMNS, padded_vpd
 from include.esr.outbound import RecordState
 from include.esr.placements.facts import PositionFacts
 from tests.unit.esr.notification_views import (
