@@ -287,16 +287,19 @@ async def within(seconds: float, work: Any) -> Any:
 
 def _connect(settings: Settings) -> Any:
     import asyncssh
+    from asyncssh.public_key import get_default_public_key_algs
 
     password, pinned = settings.sftp_password, _pinned(settings)
+    other_kinds = [kind for kind in get_default_public_key_algs() if kind not in pinned.sig_algorithms]
     return asyncssh.connect(
         settings.sftp_host,
         settings.sftp_port,
         username=settings.sftp_user,
         password=password.get_secret_value() if password else None,
         known_hosts=([pinned], [], []),
-        # Other kinds are asked for too, so that a server with another key is told from one that is unwell.
-        server_host_key_algs="^" + ",".join(each.decode() for each in pinned.sig_algorithms),
+        # Other kinds are asked for too, so that a server with another key shows it and is told from one that
+        # is unwell: without a kind in common both hang up, and who is faster decides what is seen here.
+        server_host_key_algs=[kind.decode() for kind in (*pinned.sig_algorithms, *other_kinds)],
         # Nothing of the user's own SSH set-up counts.
         config=None,
         client_keys=None,
