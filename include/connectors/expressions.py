@@ -22,6 +22,7 @@ WRONG_TYPE: tuple[type[Exception], ...] = (
     AttributeError,
     ArithmeticError,
 )
+_NO_EXPRESSION: tuple[type[Exception], ...] = (*WRONG_TYPE, RecursionError)
 PLAIN_PATH = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")
 
 
@@ -33,8 +34,8 @@ def check_expression(text: str) -> str:
     """
     try:
         jmespath.compile(text)
-    except JMESPathError as error:
-        reason = str(error).splitlines()[0]
+    except _NO_EXPRESSION as error:  # its lexer lets through more than its own errors
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"expected a JMESPath expression, got {text!r} ({reason})") from error
     return text
 

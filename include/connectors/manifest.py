@@ -8,8 +8,12 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from include.connectors.canonical_fields import Kind
 from include.connectors.expressions import Expression, Selector
-from include.connectors.manifest_checks import describe, target_problems
+from include.connectors.manifest_checks import describe, require_bounded, target_problems
 from include.connectors.manifest_client import Client, Paginator
+from include.connectors.manifest_enrolment import Enrolment
+from include.connectors.manifest_format import ResponseFormat
+from include.connectors.manifest_migrations import NEWEST, VERSION, migrate
+from include.connectors.manifest_nested import Nested, check_parent_values
 from include.connectors.manifest_types import (
     Part,
     Pattern,
@@ -71,6 +75,7 @@ class Endpoint(Part):
     json_: Annotated[dict[str, Any] | None, Field(alias="json")] = None
     data_selector: Selector = "@"
     paginator: Paginator | None = None
+    response: ResponseFormat = ResponseFormat()
 
 
 class Incremental(Part):
@@ -86,7 +91,10 @@ class Incremental(Part):
         end_param: Query parameter for changes before a time; may be ``param`` itself, then
             ``end_template`` is appended to its value.
         lookback: How far behind the checkpoint to read again, for records that arrive late.
-        order: In which order records come; information for the reader, nothing relies on it.
+        order: In which order records come. With ``client_filter`` and ``descending`` (newest first) reading
+            stops at the first page that holds nothing inside the window.
+        client_filter: The source cannot filter by time: what lies outside the window is left out here.
+            Records without a time are kept.
     """
 
     cursor_path: Expression
@@ -99,6 +107,13 @@ class Incremental(Part):
     end_template: Template = "{value}"
     lookback: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(minutes=5)
     order: Literal["ascending", "descending", "none"] = "none"
+    client_filter: bool = False
+
+    @model_validator(mode="after")
+    def _one_filter(self) -> Self:
+        if self.client_filter and self.param is not None:
+            raise ValueError("expected 'param' or 'client_filter', got both: one of the two sides filters")
+        return self
 
 
 class OneOf(Part):
@@ -137,6 +152,10 @@ class FieldSpec(Part):
         split: Separator of a list written as text.
         pattern: Regular expression searched in text; its first group is the value, no match is nothing.
         transform: Function of the connector's ``transforms.py`` applied before the cast.
+        on_missing: No value: ``default`` (or nothing) or ``quarantine`` the record.
+        on_unknown: A word the value table lacks: ``default`` (without one: quarantine), ``null``,
+            ``quarantine``, or ``keep`` the partner's word where the field is free text.
+        on_invalid: A value that cannot be cast: ``quarantine``, ``default``, or ``null``.
     """
 
     path: Expression | None = None
@@ -154,6 +173,9 @@ class FieldSpec(Part):
     split: Annotated[str, Field(min_length=1)] | None = None
     pattern: Pattern | None = None
     transform: str | None = None
+    on_missing: Literal["default", "quarantine"] = "default"
+    on_unknown: Literal["default", "null", "quarantine", "keep"] = "default"
+    on_invalid: Literal["quarantine", "default", "null"] = "quarantine"
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
@@ -173,6 +195,7 @@ class ResourceSpec(Part):
     """One kind of record of the partner."""
 
     endpoint: Endpoint
+    nested: Nested | None = None
     primary_key: Annotated[tuple[Expression, ...], BeforeValidator(as_tuple), Field(min_length=1)]
     incremental: Incremental | None = None
     deletes: Deletes = Deletes()
@@ -185,6 +208,22 @@ class ResourceSpec(Part):
                 "expected deletes.mode 'snapshot' only where every run reads the full list, got it beside "
                 "incremental.param (use mode 'flag' or 'none', or leave param out)"
             )
+        if self.deletes.mode == "snapshot" and self.reads_changes:
+            raise ValueError(
+                "expected deletes.mode 'snapshot' only where every run lands the full list, got it beside "
+                "incremental.client_filter (leave client_filter out: what is known is not landed again)"
+            )
+        if self.deletes.mode == "snapshot" and self.nested and self.nested.cursors == "each":
+            raise ValueError(
+                "expected nested.cursors 'one' beside deletes.mode 'snapshot', got 'each': only a reading of "
+                "all parents is a full list"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _parent_named(self) -> Self:
+        texts = [self.endpoint.path, *map(str, self.endpoint.params.values())]
+        check_parent_values(texts, self.nested)
         return self
 
     @property
@@ -192,45 +231,10 @@ class ResourceSpec(Part):
         """Return whether the source itself leaves out what is older than a window."""
         return self.incremental is not None and self.incremental.param is not None
 
-
-class EnrolmentEndpoint(Part):
-    """Where an enrolment is posted and how its body is written."""
-
-    path: UrlPath
-    method: Literal["POST", "PUT"] = "POST"
-    encoding: Literal["json", "form"] = "json"
-
-
-class EnrolmentRequest(Part):
-    """The body: only the candidate fields named here leave the platform."""
-
-    fields: dict[str, Expression] = Field(min_length=1)
-
-
-class EnrolmentResponse(Part):
-    """How to read the answer: conditions per outcome, and the partner's id."""
-
-    accepted: Expression | None = None
-    pending: Expression | None = None
-    rejected: Expression | None = None
-    external_id: Expression | None = None
-
-
-class EnrolmentLookup(Part):
-    """How to find out whether an enrolment of unknown outcome arrived."""
-
-    path: UrlPath
-    match: Expression
-
-
-class Enrolment(Part):
-    """How a candidate is enrolled at the partner."""
-
-    endpoint: EnrolmentEndpoint
-    request: EnrolmentRequest
-    response: EnrolmentResponse = EnrolmentResponse()
-    lookup: EnrolmentLookup | None = None
-    idempotency_header: str = "Idempotency-Key"
+    @property
+    def reads_changes(self) -> bool:
+        """Return whether a run takes in only what lies in its window, whoever leaves out the rest."""
+        return self.incremental is not None and (self.filters_since or self.incremental.client_filter)
 
 
 class Resources(Part):
@@ -245,10 +249,29 @@ class Resources(Part):
             raise ValueError("expected 'offerings', 'assignments' or both")
         return self
 
+    @model_validator(mode="after")
+    def _parents_there(self) -> Self:
+        for name in RESOURCES:
+            spec: ResourceSpec | None = getattr(self, name)
+            if spec is None or spec.nested is None:
+                continue
+            parent: ResourceSpec | None = getattr(self, spec.nested.parent)
+            if spec.nested.parent == name or parent is None or parent.nested is not None:
+                raise ValueError(
+                    f"expected {name}.nested.parent to be another resource of this manifest that is not "
+                    f"nested itself, got {spec.nested.parent!r}"
+                )
+        return self
+
 
 class Manifest(Part):
-    """An integration as data: how to talk, what answers mean, what is read and how it is mapped."""
+    """An integration as data: how to talk, what answers mean, what is read and how it is mapped.
 
+    Attributes:
+        manifest_version: Of the manifest's words; an older one is migrated when it is read.
+    """
+
+    manifest_version: Literal[2] = NEWEST
     client: Client = Client()
     errors: tuple[ErrorRule, ...] = ()
     resources: Resources
@@ -258,6 +281,19 @@ class Manifest(Part):
     def resource_names(self) -> tuple[Resource, ...]:
         """Return the resources this integration reads, offerings first."""
         return tuple(name for name in RESOURCES if getattr(self.resources, name) is not None)
+
+    @property
+    def reading_order(self) -> tuple[Resource, ...]:
+        """Return the resources in the order they must be read in: a nested one after its parent."""
+        return tuple(sorted(self.resource_names, key=lambda name: self.resource(name).nested is not None))
+
+    def nested_in(self, parent: Resource) -> Resource | None:
+        """Return the resource that is read once for each record of ``parent``, if there is one."""
+        for name in self.resource_names:
+            nested = self.resource(name).nested
+            if nested is not None and nested.parent == parent:
+                return name
+        return None
 
     def resource(self, name: Resource) -> ResourceSpec:
         """Return one resource's section.
@@ -279,18 +315,25 @@ class Manifest(Part):
 
 
 def parse_manifest(data: Mapping[str, Any]) -> Manifest:
-    """Return the validated manifest.
+    """Return the validated manifest; one of an older version is migrated first.
 
     Raises:
         ConfigurationError: Lists every problem, one a line: ``resources.offerings.primary_key:
-            expected ..., got ...``.
+            expected ..., got ...``. Nothing else is raised, whatever ``data`` is.
     """
+    require_bounded(data)
+    data = migrate(data)
     problems = list(stray_placeholders(data))
     manifest: Manifest | None = None
     try:
         manifest = Manifest.model_validate(data)
     except ValidationError as error:
-        problems += describe(error)
+        problems += describe(error, Manifest)
+    except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError) as error:
+        # A check that a strange value breaks: pydantic passes on anything but a ValueError.
+        problems.append(
+            f"manifest: expected values that can be checked, got one that cannot ({type(error).__name__})"
+        )
     else:
         for name in manifest.resource_names:
             problems += target_problems(name, manifest.resource(name).mapping.fields)
@@ -304,13 +347,23 @@ def merge(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any
 
     Mappings merge key by key; lists and plain values are replaced. A section whose ``type``
     changes (``auth``, ``paginator``) is replaced as a whole: the words of the old type mean nothing
-    in the new one.
+    in the new one. Where one of the two says which version it is, both are brought to the newest first: a
+    row written for an older version completes a connector of today.
+
+    Raises:
+        ConfigurationError: One of them is of a newer version than this release knows.
     """
+    if any(data.get(VERSION, 1) != 1 for data in (base, override)):
+        base, override = migrate(base), migrate(override)
+    return _merged(base, override)
+
+
+def _merged(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in override.items():
         below = merged.get(key)
         if isinstance(below, dict) and isinstance(value, dict) and _same_type(below, value):
-            merged[key] = merge(below, value)
+            merged[key] = _merged(below, value)
         else:
             merged[key] = value
     return merged

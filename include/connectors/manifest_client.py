@@ -16,12 +16,12 @@ class BearerAuth(Part):
 
 
 class ApiKeyAuth(Part):
-    """A fixed key in a header or in the query."""
+    """A fixed key in a header, in the query or in a cookie."""
 
     type: Literal["api_key"]
     api_key: Secret
     name: str = "Authorization"
-    location: Literal["header", "query"] = "header"
+    location: Literal["header", "query", "cookie"] = "header"
 
 
 class HttpBasicAuth(Part):
@@ -43,8 +43,25 @@ class OAuth2ClientCredentials(Part):
     default_token_expiration: Annotated[int, Field(ge=1)] = 3600
 
 
+class OAuth2RefreshToken(Part):
+    """A token fetched with a refresh token, which the partner may replace each time.
+
+    The credential holds the first one; its successors are kept encrypted in the registry, written by one
+    task at a time. A credential that a person has changed since counts more than they do.
+    """
+
+    type: Literal["oauth2_refresh_token"]
+    access_token_url: str
+    refresh_token: Secret
+    client_id: str
+    client_secret: Secret | None = None
+    access_token_request_data: dict[str, str] = Field(default_factory=dict)
+    default_token_expiration: Annotated[int, Field(ge=1)] = 3600
+
+
 Auth = Annotated[
-    BearerAuth | ApiKeyAuth | HttpBasicAuth | OAuth2ClientCredentials, Field(discriminator="type")
+    BearerAuth | ApiKeyAuth | HttpBasicAuth | OAuth2ClientCredentials | OAuth2RefreshToken,
+    Field(discriminator="type"),
 ]
 
 
@@ -54,18 +71,34 @@ class SinglePagePaginator(Part):
     type: Literal["single_page"]
 
 
+class AutoPaginator(Part):
+    """dlt finds out from the first answer; what it does not recognise is taken for a single page."""
+
+    type: Literal["auto"]
+
+
 class JsonLinkPaginator(Part):
-    """The address of the next page stands in the answer."""
+    """The address of the next page stands in the answer.
+
+    Attributes:
+        same_host: Refuse an address on another host than the one that answered, even an allowed one.
+    """
 
     type: Literal["json_link"]
     next_url_path: str = "next"
+    same_host: bool = True
 
 
 class HeaderLinkPaginator(Part):
-    """The address of the next page stands in the Link header."""
+    """The address of the next page stands in the Link header.
+
+    Attributes:
+        same_host: As for ``json_link``.
+    """
 
     type: Literal["header_link"]
     links_next_key: str = "next"
+    same_host: bool = True
 
 
 class HeaderCursorPaginator(Part):
@@ -119,6 +152,7 @@ class PageNumberPaginator(Part):
 
 Paginator = Annotated[
     SinglePagePaginator
+    | AutoPaginator
     | JsonLinkPaginator
     | HeaderLinkPaginator
     | HeaderCursorPaginator

@@ -12,7 +12,7 @@ _FORBIDDEN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "
 def _check_zone(value: str) -> str:
     try:
         ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: "Europe" is a folder
         raise ValueError(f"expected an IANA time zone such as 'Europe/London', got {value!r}") from error
     return value
 
@@ -39,7 +39,7 @@ def _check_template(value: str) -> str:
 def _check_pattern(value: str) -> str:
     try:
         groups = re.compile(value).groups
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"expected a regular expression, got {value!r} ({error})") from error
     if groups != 1:
         raise ValueError(f"expected a regular expression with one group, got {groups}")

@@ -8,27 +8,31 @@ from dlt.common.configuration.specs.runtime_configuration import (  # noqa: TID2
     RuntimeConfiguration,
 )
 from dlt.sources.helpers.rest_client import RESTClient  # noqa: TID253 - see the module's line
-from dlt.sources.helpers.rest_client.auth import OAuth2ClientCredentials  # noqa: TID253
-from dlt.sources.helpers.rest_client.exceptions import IgnoreResponseException  # noqa: TID253
-from dlt.sources.rest_api.config_setup import AUTH_MAP, create_paginator  # noqa: TID253
+from dlt.sources.helpers.rest_client.exceptions import (  # noqa: TID253
+    IgnoreResponseException,
+    PaginatorNotFound,
+)
+from dlt.sources.helpers.rest_client.paginators import JSONLinkPaginator  # noqa: TID253
+from dlt.sources.rest_api.config_setup import create_paginator  # noqa: TID253
 
 from include.connectors.answer import TRIED_AGAIN
-from include.connectors.placeholders import resolve
+from include.connectors.auth import make_auth
+from include.connectors.host_guard import host_of
 from include.errors import ConfigurationError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from requests import PreparedRequest, Request
+    from requests import Request
     from requests.auth import AuthBase
 
     from include.connectors.answer import Answer
     from include.connectors.host_guard import HostGuard
     from include.connectors.http import PartnerSession
     from include.connectors.manifest import Endpoint
-    from include.connectors.manifest_client import Auth, Client
-    from include.connectors.redaction import Redactor
-    from include.registry.models import Credential
+    from include.connectors.manifest_client import Client, Paginator
+
+__all__ = ["PartnerClient", "make_auth", "make_paginator"]
 
 
 class PartnerClient(RESTClient):  # type: ignore[misc]
@@ -59,6 +63,9 @@ class PartnerClient(RESTClient):  # type: ignore[misc]
         self._guard = guard
         self._select = select
         self._asked = 0
+        self._home = host_of(base_url)
+        self._same_host = True
+        self._answered: str | None = None
 
     def read(self, endpoint: Endpoint, client: Client, params: dict[str, Any]) -> Iterator[Any]:
         """Yield dlt's pages of one endpoint; ``page.response`` is our ``Answer``.
@@ -66,7 +73,8 @@ class PartnerClient(RESTClient):  # type: ignore[misc]
         Raises:
             IntegrationError: As the session; also when the paginator cannot make sense of an answer.
         """
-        paginator = make_paginator(endpoint, client, self._guard.subject)
+        words = endpoint.paginator or client.paginator
+        paginator = make_paginator(words, endpoint.path, self._guard.subject)
         pages = self.paginate(
             path=endpoint.path,
             method=endpoint.method,
@@ -77,13 +85,15 @@ class PartnerClient(RESTClient):  # type: ignore[misc]
             hooks={"response": []},
         )
         self._asked = 0
+        self._same_host = getattr(words, "same_host", True)
+        self.session.expects = endpoint.response
         while True:
             try:
                 page = next(pages, None)
-            except (ValueError, TypeError, AttributeError, KeyError):
+            except (ValueError, TypeError, AttributeError, KeyError, PaginatorNotFound):
                 # dlt's message quotes the whole answer, which may hold personal data.
                 raise ConfigurationError(
-                    f"{type(paginator).__name__} cannot find its way in answer {self._asked} of "
+                    f"paginator {words.type} cannot find its way in answer {self._asked} of "
                     f"{endpoint.path}; check the paginator's words against the partner's answer",
                     subject=self._guard.subject,
                 ) from None
@@ -93,9 +103,10 @@ class PartnerClient(RESTClient):  # type: ignore[misc]
 
     def _send_request(self, request: Request, **_: Any) -> Answer:
         if self._asked:
-            self._guard.check(request.url, why=f"the next-page link of answer {self._asked}")
+            self._check_next(request.url)
         self._asked += 1
-        answer: Answer = self.session.send(self.session.prepare_request(request))
+        answer: Answer = self.session.send(self.session.prepare_request(self._for_its_host(request)))
+        self._answered = host_of(answer.url)
         if answer.ignored and self._asked > 1:
             # dlt would take it for the end: a list cut short would look complete, and move a checkpoint.
             raise TransientError(
@@ -107,89 +118,59 @@ class PartnerClient(RESTClient):  # type: ignore[misc]
             raise IgnoreResponseException
         return answer
 
+    def _check_next(self, url: str) -> None:
+        """Refuse a next-page link to another host."""
+        why = f"the next-page link of answer {self._asked}"
+        self._guard.check(url, why=why)
+        if self._same_host and host_of(url) not in (self._answered, self._home):
+            raise ConfigurationError(
+                f"{why} leads to {host_of(url)}, another host than the one that answered; refused, no "
+                "credential sent; if the partner pages so, write same_host: false in the paginator",
+                subject=self._guard.subject,
+            )
+
+    def _for_its_host(self, request: Request) -> Request:
+        """Return the request as its host may see it: only that of ``base_url`` gets the credential."""
+        if host_of(request.url) == self._home:
+            return request
+        from requests import Request as Asked
+
+        secret = {name.casefold() for name in self.session.credential_headers}
+        headers = {name: value for name, value in request.headers.items() if name.casefold() not in secret}
+        return Asked(request.method, request.url, headers=headers, params=request.params, json=request.json)
+
     def extract_response(self, response: Answer, _: Any) -> list[Any]:
         """Return the records of an answer."""
         return self._select(response)
 
 
-def make_paginator(endpoint: Endpoint, client: Client, subject: str) -> Any:
+class LinkInAnswer(JSONLinkPaginator):  # type: ignore[misc]
+    """A link in the answer, of which blank text and false are none too.
+
+    xAPI ends its lists with ``"more": ""`` (Communication, section 4.2); dlt would ask for that address.
+    """
+
+    _next_reference: Any  # dlt's property: setting it to nothing ends the list
+
+    def update_state(self, response: Answer, data: list[Any] | None = None) -> None:
+        """Take the next link from the answer."""
+        super().update_state(response, data)
+        if not self._next_reference:
+            self._next_reference = None
+
+
+def make_paginator(words: Paginator, path: str, subject: str) -> Any:
     """Return dlt's paginator for an endpoint, with exactly the words the manifest uses.
+
+    ``None`` is dlt's word for finding out from the first answer.
 
     Raises:
         ConfigurationError: dlt does not accept them together.
     """
-    words = (endpoint.paginator or client.paginator).model_dump(exclude_unset=True)
+    told = words.model_dump(exclude_unset=True, exclude={"same_host"})
+    if words.type == "json_link":
+        return LinkInAnswer(words.next_url_path)
     try:
-        return create_paginator(words)
+        return create_paginator(told)
     except (ValueError, TypeError) as error:
-        raise ConfigurationError(f"paginator of {endpoint.path}: {error}", subject=subject) from error
-
-
-class TokenEndpoint:
-    """What dlt's OAuth2 authenticator posts to: our session, with a look at the answer.
-
-    dlt would take a missing ``access_token`` for the token ``None``.
-    """
-
-    def __init__(self, session: PartnerSession, redactor: Redactor, subject: str) -> None:
-        self._session, self._redactor, self._subject = session, redactor, subject
-
-    def post(self, url: str, *, headers: dict[str, str], data: dict[str, str]) -> Answer:
-        """Return the answer to a token request.
-
-        Raises:
-            ConfigurationError: The client is refused, or the answer holds no token; pauses.
-        """
-        try:
-            answer = self._session.post(url, headers=headers, data=data)
-        except ConfigurationError as error:
-            error.pauses = True
-            raise
-        told = answer.json() if not answer.ignored else None
-        told = told if isinstance(told, dict) else {}
-        token = told.get("access_token")
-        if not isinstance(token, str) or not token or not isinstance(told.get("expires_in", 1), (int, float)):
-            raise ConfigurationError(
-                f"{answer.status_code} from {answer.where} gave no access_token; check access_token_url",
-                pauses=True,
-                subject=self._subject,
-            )
-        self._redactor.add(token)
-        return answer
-
-
-def make_auth(
-    auth: Auth | None,
-    credential: Credential,
-    session: PartnerSession,
-    redactor: Redactor,
-    *,
-    base_url: str,
-    subject: str,
-) -> AuthBase | None:
-    """Return dlt's authenticator with the credential filled in, and tell the session how to renew it."""
-    if auth is None:
-        return None
-    words = {key: _filled(value, credential) for key, value in auth.model_dump(exclude={"type"}).items()}
-    if auth.type != "oauth2_client_credentials":
-        if auth.type == "api_key" and auth.location == "header":
-            session.credential_headers.add(auth.name)
-        return AUTH_MAP[auth.type](**words)  # type: ignore[no-any-return]
-    if "://" not in words["access_token_url"]:
-        words["access_token_url"] = f"{base_url.rstrip('/')}/{words['access_token_url'].lstrip('/')}"
-    oauth = OAuth2ClientCredentials(**words, session=TokenEndpoint(session, redactor, subject))
-
-    def renew(request: PreparedRequest) -> None:
-        oauth.obtain_token()
-        oauth(request)
-
-    session.renew = renew
-    return oauth  # type: ignore[no-any-return]
-
-
-def _filled(value: Any, credential: Credential) -> Any:
-    if isinstance(value, str):
-        return resolve(value, credential)
-    if isinstance(value, dict):
-        return {key: _filled(entry, credential) for key, entry in value.items()}
-    return value
+        raise ConfigurationError(f"paginator of {path}: {error}", subject=subject) from error

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 from pydantic import AfterValidator
 
 from include.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from include.registry.models import Credential
 
 PLACEHOLDER = re.compile(r"\{credential\.(login|password|extra\.[A-Za-z0-9_]+)\}")
+_PARENT = re.compile(r"\{resources\.([A-Za-z0-9_]+)\.([A-Za-z0-9_]+)\}")
+_LONGEST_VALUE = 255
 _ANY = re.compile(r"\{\s*credential\b[^}]*\}?")
 _FORMS = "{credential.login}, {credential.password} or {credential.extra.<key>}"
 
@@ -45,6 +48,43 @@ def stray_placeholders(data: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
                 yield f"{where}: expected {_FORMS}, got {found!r}"
             elif not {"auth", "headers"} & set(path[:-1]):
                 yield f"{where}: expected no credential outside auth and headers, got {found!r}"
+
+
+def parent_fields(text: str) -> list[tuple[str, str]]:
+    """Return the (resource, name) of each ``{resources.<resource>.<name>}`` in an endpoint's text."""
+    return _PARENT.findall(text)
+
+
+def parent_value(value: Any) -> str | int:
+    """Return a parent's value that may stand in an address.
+
+    Raises:
+        ValueError: Not text or a whole number, empty, too long, a control character or a step in a path:
+            whoever writes the parent's record must not choose which path of the API is asked.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    text = value.strip() if isinstance(value, str) else ""
+    if not text or len(text) > _LONGEST_VALUE or not text.isprintable() or set(text) == {"."}:
+        raise ValueError("expected text of 1 to 255 printable characters or a whole number")
+    return text
+
+
+def with_parent(text: str, values: Mapping[str, str | int], *, quoted: bool) -> str:
+    """Return an endpoint's text with a parent's values filled in.
+
+    Args:
+        text: Path or parameter of the endpoint.
+        values: Of the parent, by name.
+        quoted: For a path, where a value is one segment whatever it holds; parameters are quoted when
+            the request is built.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        found = str(values[match[2]])
+        return quote(found, safe="") if quoted else found
+
+    return _PARENT.sub(value, text)
 
 
 def resolve(text: str, credential: Credential) -> str:

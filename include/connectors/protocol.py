@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -10,9 +11,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from include.connectors.manifest import Manifest
+    from include.errors import IntegrationError
 
 Resource = Literal["offerings", "assignments"]
 RESOURCES: tuple[Resource, ...] = ("offerings", "assignments")
+_STATUS = re.compile(r"([1-5]\d\d) from ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,19 @@ class Window:
 
     since: datetime | None = None
     until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A record of another resource for which a nested resource is read.
+
+    Attributes:
+        key: The parent's external id.
+        values: What the manifest's ``nested.fields`` read from it, by name.
+    """
+
+    key: str
+    values: Mapping[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +50,10 @@ class Page:
         fetched_at: When the answer was complete, UTC.
         content_type: The partner's Content-Type header, verbatim.
         body: The bytes of the answer, transfer and content encoding removed.
-        records: What the data selector finds in the body, in order, unchecked.
+        records: What the data selector finds in the body, in order, unchecked; of a nested resource with what
+            the manifest includes from the parent.
+        parent: Of a nested resource: whose page it is.
+        window: What was asked for.
     """
 
     number: int
@@ -44,6 +63,8 @@ class Page:
     content_type: str
     body: bytes
     records: list[Any]
+    parent: Parent | None = None
+    window: Window | None = None
 
 
 class Connector(Protocol):
@@ -52,8 +73,16 @@ class Connector(Protocol):
     name: str
     manifest: Manifest
 
-    def pages(self, resource: Resource, window: Window) -> Iterator[Page]:
+    def pages(self, resource: Resource, window: Window, parent: Parent | None = None) -> Iterator[Page]:
         """Yield the partner's answers in order, each as soon as it is complete.
+
+        Where the manifest says that records come newest first, reading ends with the first page that
+        lies wholly before the window.
+
+        Args:
+            resource: Which one.
+            window: What to ask for.
+            parent: For which parent; needed for a nested resource, and only there.
 
         Raises:
             TransientError: Time-out, connection failure, 5xx or a truncated answer after all retries.
@@ -63,10 +92,21 @@ class Connector(Protocol):
         """
         ...
 
-    def records(self, resource: Resource, body: bytes, content_type: str = "") -> list[Any]:
+    def records(
+        self, resource: Resource, body: bytes, content_type: str = "", parent: Parent | None = None
+    ) -> list[Any]:
         """Return the records of a landed page body: the same list ``pages`` gave.
 
-        ``content_type`` is needed only where a body is not UTF-8 and its header says what it is.
+        ``content_type`` is needed only where a body is not UTF-8 and its header says what it is, ``parent``
+        only for a nested resource.
+        """
+        ...
+
+    def parent(self, resource: Resource, record: Any) -> Parent:
+        """Return what a nested ``resource`` is read by for this record of its parent resource.
+
+        Raises:
+            RecordError: The record has no id, or a value that cannot stand in an address.
         """
         ...
 
@@ -101,3 +141,9 @@ class Connector(Protocol):
             RecordError: A value cannot be cast (``bad_datetime``, ``bad_number`` ...).
         """
         ...
+
+
+def status_told(error: IntegrationError) -> int | None:
+    """Return the HTTP status with which a partner refused a request, ``None`` for any other failure."""
+    found = _STATUS.match(error.message)
+    return int(found[1]) if found else None

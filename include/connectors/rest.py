@@ -12,15 +12,17 @@ from include.connectors.answer import NotJsonError, parse_body
 from include.connectors.casts import BadValueError, make_cast
 from include.connectors.expressions import WRONG_TYPE, getter
 from include.connectors.mapping import compile_mapping, one_of
-from include.connectors.protocol import Page
-from include.connectors.windows import window_params
+from include.connectors.placeholders import parent_value, with_parent
+from include.connectors.protocol import Page, Parent
+from include.connectors.windows import is_past, window_params
 from include.errors import ConfigurationError, RecordError
+from include.privacy.erased import rewritten_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from include.connectors.answer import Answer
-    from include.connectors.manifest import Manifest, ResourceSpec
+    from include.connectors.manifest import Endpoint, Manifest, ResourceSpec
     from include.connectors.paging import PartnerClient
     from include.connectors.protocol import Resource, Window
 
@@ -61,8 +63,16 @@ class RestConnector:
             for resource in manifest.resource_names
         }
 
-    def pages(self, resource: Resource, window: Window) -> Iterator[Page]:
+    def pages(self, resource: Resource, window: Window, parent: Parent | None = None) -> Iterator[Page]:
         """Yield the partner's answers in order, each as soon as it is complete.
+
+        Reading ends early with a page that shows, by the order the manifest declares, that all later ones lie
+        outside the window.
+
+        Args:
+            resource: Which one.
+            window: What to ask for.
+            parent: For which parent; needed for a nested resource, and only there.
 
         Raises:
             TransientError: Time-out, connection failure, 5xx or a truncated answer after all retries.
@@ -71,12 +81,13 @@ class RestConnector:
                 wrong shape, a page loop, a size or page limit passed.
         """
         spec = self.manifest.resource(resource)
+        endpoint = self._endpoint(resource, spec, parent)
         client = self._make_client(lambda answer: self._select(resource, answer))
-        fixed = {name: value for name, value in spec.endpoint.params.items() if value is not None}
+        fixed = {name: value for name, value in endpoint.params.items() if value is not None}
         params = {**fixed, **window_params(spec.incremental, window)}
         seen: set[bytes] = set()
         try:
-            for number, page in enumerate(client.read(spec.endpoint, self.manifest.client, params), start=1):
+            for number, page in enumerate(client.read(endpoint, self.manifest.client, params), start=1):
                 answer: Answer = page.response
                 records = list(page)
                 if number > self._max_pages:
@@ -92,29 +103,97 @@ class RestConnector:
                     fetched_at=answer.completed_at,
                     content_type=answer.content_type,
                     body=answer.content,
-                    records=records,
+                    records=self._with_parent(spec, records, parent),
+                    parent=parent,
+                    window=window,
                 )
+                if is_past(spec.incremental, window, self._changes(resource, records)):
+                    return
         finally:
-            client.session.close()
+            if parent is None:  # else the next parent is asked over the same connection
+                client.session.close()
 
-    def records(self, resource: Resource, body: bytes, content_type: str = "") -> list[Any]:
+    def parent(self, resource: Resource, record: Any) -> Parent:
+        """Return what a nested ``resource`` is read by for this record of its parent resource.
+
+        Raises:
+            RecordError: The record has no id, or ``bad_id``: a value that cannot stand in an address.
+        """
+        nested = self.manifest.resource(resource).nested
+        if nested is None:
+            raise self._refused(f"{resource} is not nested; nothing is read for each parent")
+        key = self.external_id(nested.parent, record)
+        values: dict[str, str | int] = {}
+        for name, read in self._resources[resource].parent_fields.items():
+            try:
+                values[name] = parent_value(read(record))
+            except WRONG_TYPE:
+                raise RecordError(
+                    f"nested.fields.{name}: expected text of 1 to 255 printable characters or a whole number",
+                    code="bad_id",
+                ) from None
+        return Parent(key, values)
+
+    def _endpoint(self, resource: Resource, spec: ResourceSpec, parent: Parent | None) -> Endpoint:
+        """Return the endpoint with a parent's values in it."""
+        if (spec.nested is None) != (parent is None):
+            needed = "needs a parent" if spec.nested else "takes no parent"
+            raise self._refused(f"{resource} {needed}; read it as resources.{resource}.nested says")
+        if parent is None:
+            return spec.endpoint
+        filled = {
+            name: with_parent(value, parent.values, quoted=False) if isinstance(value, str) else value
+            for name, value in spec.endpoint.params.items()
+        }
+        path = with_parent(spec.endpoint.path, parent.values, quoted=True)
+        return spec.endpoint.model_copy(update={"path": path, "params": filled})
+
+    def _with_parent(self, spec: ResourceSpec, records: list[Any], parent: Parent | None) -> list[Any]:
+        """Return the records with what the manifest includes from the parent."""
+        if parent is None or spec.nested is None or not spec.nested.include_from_parent:
+            return records
+        added = {
+            f"_{spec.nested.parent}_{name}": parent.values[name] for name in spec.nested.include_from_parent
+        }
+        return [{**record, **added} if isinstance(record, dict) else record for record in records]
+
+    def _changes(self, resource: Resource, records: list[Any]) -> Iterator[datetime | None]:
+        for record in records:
+            try:
+                yield self.cursor(resource, record)
+            except RecordError:
+                yield None
+
+    def records(
+        self, resource: Resource, body: bytes, content_type: str = "", parent: Parent | None = None
+    ) -> list[Any]:
         """Return the records of a landed page body: the same list ``pages`` gave.
 
         Args:
             resource: Which one.
             body: As landed.
             content_type: As landed; needed only for bodies that are not UTF-8.
+            parent: As landed; needed only for a nested resource.
 
         Raises:
             ConfigurationError: The body holds no list where the manifest says.
             TransientError: The body is cut off.
         """
+        if (kept := rewritten_records(body)) is not None:
+            return self._with_parent(self.manifest.resource(resource), kept, parent)
         where = f"the landed page of {resource}"
         try:
-            value = parse_body(body, content_type, self.manifest.client.charset)
+            value = parse_body(
+                body,
+                content_type,
+                self.manifest.client.charset,
+                self.manifest.resource(resource).endpoint.response,
+            )
         except NotJsonError as error:
             raise error.as_failure(where, self._npo_id) from None
-        return self._list_in(resource, value, where)
+        return self._with_parent(
+            self.manifest.resource(resource), self._list_in(resource, value, where), parent
+        )
 
     def external_id(self, resource: Resource, record: Any) -> str:
         """Return the partner's id as text; the parts of a compound key are joined by a colon.
@@ -186,6 +265,9 @@ class _Resource:
     ) -> None:
         self.select = getter(spec.endpoint.data_selector)
         self.to_platform = compile_mapping(name, spec.mapping, transforms)
+        self.parent_fields = (
+            {field: getter(path) for field, path in spec.nested.fields.items()} if spec.nested else {}
+        )
         self._keys = [getter(path) for path in spec.primary_key]
         self._key_names = ", ".join(spec.primary_key)
         self._cursor: Callable[[Any], Any] | None = None

@@ -1,4 +1,4 @@
-"""A window as the partner's request parameters."""
+"""What lies in a window: as the partner's request parameters, and as our own decision."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from include.connectors.manifest import Incremental
     from include.connectors.protocol import Window
 
@@ -30,6 +32,37 @@ def window_params(incremental: Incremental | None, window: Window) -> dict[str, 
         end = _written(window.until, incremental.format, incremental.end_template)
         params[incremental.end_param] = params.get(incremental.end_param, "") + end if together else end
     return params
+
+
+def lies_inside(window: Window, changed: datetime | None) -> bool:
+    """Return whether a record that changed at ``changed`` belongs to a window that is applied by us.
+
+    Extract and landing both ask this, so that what counts as new is what is landed. The lower bound is
+    inclusive: records that share the checkpoint's time are read again rather than lost. A record that does
+    not say when it changed is always inside.
+    """
+    if changed is None:
+        return True
+    return (window.since is None or window.since <= changed) and (
+        window.until is None or changed < window.until
+    )
+
+
+def is_past(incremental: Incremental | None, window: Window, changes: Iterable[datetime | None]) -> bool:
+    """Return whether a page shows that every later one lies outside the window.
+
+    Only where the manifest says in which order records come: newest first, a page whose times are all before
+    the window; oldest first, one whose times are all behind its end. A record without a time says nothing,
+    and so does a page of nothing else.
+    """
+    if incremental is None or incremental.order == "none":
+        return False
+    known = [changed for changed in changes if changed is not None]
+    if not known:
+        return False
+    if incremental.order == "descending":
+        return window.since is not None and all(changed < window.since for changed in known)
+    return window.until is not None and all(changed >= window.until for changed in known)
 
 
 def _written(moment: datetime, form: str, template: str) -> str:

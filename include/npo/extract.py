@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from include.connectors.protocol import Window
+from include.connectors.windows import lies_inside
+from include.errors import RecordError, TransientError
 from include.npo.context import RunRef
 from include.npo.land import tracks_absence
+from include.npo.nested import NestedReading
 from include.npo.novelty import holds_news
 from include.npo.remap import reopen_if_mapping_changed
 from include.storage import landing
@@ -24,7 +27,9 @@ from include.storage.documents import content_digest, merge_digests
 from include.storage.pending import has_pending
 
 if TYPE_CHECKING:
-    from include.connectors.protocol import Page, Resource
+    from collections.abc import Callable, Iterable, Iterator
+
+    from include.connectors.protocol import Page, Parent, Resource
     from include.npo.context import RunContext
     from include.storage.checkpoint import Checkpoint
 
@@ -41,41 +46,52 @@ class _Attempt:
     attempt: str
     started_at: str
     window: Window
+    cut: bool
+
+
+@dataclass(slots=True)
+class _Extraction:
+    """What the attempts of one run come to.
+
+    Attributes:
+        manifests: Keys of those that hold something to land.
+        failures: Why some parents of a nested resource were not read.
+        parents: Parents met by this run, by resource nested in theirs; ``None`` for a deleted one.
+    """
+
+    manifests: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=lambda: {"pages": 0, "records": 0})
+    failures: list[str] = field(default_factory=list)
+    parents: dict[Resource, dict[str, Parent | None]] = field(default_factory=dict)
 
 
 def extract(ctx: RunContext) -> RunRef | None:
     """Read every resource of the NPO; return what there is to land, or ``None`` if there is nothing to do.
 
     ``None`` means: the source holds nothing that was not landed before, and no record or event of
-    an earlier run waits. The other stages are then skipped.
+    an earlier run waits. The other stages are then skipped. Parents of a nested resource that did not answer
+    are noted in the reference: what was read of the others is landed, then the last stage fails the run.
 
     Raises:
         IntegrationError: As the connector's ``pages`` and the landing zone say.
+        TransientError: Parents did not answer, and there is nothing else to do.
     """
-    manifests: list[str] = []
-    counts = {"pages": 0, "records": 0}
-    for resource in ctx.resources:
+    found = _Extraction()
+    for resource in ctx.connector.manifest.reading_order:
         reopened = reopen_if_mapping_changed(ctx, resource)
         if reopened:
             ctx.progress(f"{resource}: the mapping has a new version, {reopened} records go through it again")
-        if ctx.backfill and not ctx.connector.manifest.resource(resource).filters_since:
-            manifests += _landed_in(ctx, resource, ctx.backfill)
-            continue
-        checkpoint = read_checkpoint(ctx.store, ctx.npo.npo_id, resource)
-        manifest, news = _extract_resource(ctx, resource, checkpoint)
-        counts["pages"] += len(manifest.pages)
-        counts["records"] += manifest.records
-        # A full list of a snapshot source is news also when a record is missing from it.
-        news = news or tracks_absence(ctx.connector.manifest.resource(resource), manifest)
-        if news and (ctx.backfill or manifest.digest != checkpoint.digest):
-            manifests.append(manifest.key)
-        elif manifest.digest == checkpoint.digest:
-            read_at = datetime.fromisoformat(manifest.started_at)
-            confirm_checkpoint(ctx.store, ctx.npo.npo_id, resource, read_at=read_at)
-    if not manifests and not has_pending(ctx.store, ctx.npo.npo_id):
-        ctx.progress(f"nothing new in {counts['records']} records, nothing pending")
+        if ctx.backfill and not ctx.connector.manifest.resource(resource).reads_changes:
+            found.manifests += _landed_in(ctx, resource, ctx.backfill)
+        else:
+            _extract_news(ctx, resource, found)
+    if not found.manifests and not has_pending(ctx.store, ctx.npo.npo_id):
+        if found.failures:
+            raise TransientError("; ".join(found.failures), subject=ctx.npo.npo_id, stage="extract")
+        ctx.progress(f"nothing new in {found.counts['records']} records, nothing pending")
         return None
-    return RunRef(ctx.npo.npo_id, ctx.run_id, tuple(manifests)).counted("extract", counts)
+    ref = RunRef(ctx.npo.npo_id, ctx.run_id, tuple(found.manifests), refused=tuple(found.failures))
+    return ref.counted("extract", found.counts)
 
 
 def window_of(ctx: RunContext, resource: Resource, checkpoint: Checkpoint) -> Window:
@@ -87,17 +103,41 @@ def window_of(ctx: RunContext, resource: Resource, checkpoint: Checkpoint) -> Wi
     if ctx.backfill:
         return ctx.backfill
     spec = ctx.connector.manifest.resource(resource)
-    if checkpoint.cursor is None or spec.incremental is None or not spec.filters_since:
+    if checkpoint.cursor is None or spec.incremental is None or not spec.reads_changes:
         return Window()
     return Window(since=checkpoint.cursor - spec.incremental.lookback)
 
 
+def _extract_news(ctx: RunContext, resource: Resource, found: _Extraction) -> None:
+    """Read one resource, and keep its manifest if it holds anything to land."""
+    checkpoint = read_checkpoint(ctx.store, ctx.npo.npo_id, resource)
+    manifest, news = _extract_resource(ctx, resource, checkpoint, found)
+    found.counts["pages"] += len(manifest.pages)
+    found.counts["records"] += manifest.records
+    # A full list of a snapshot source is news also when a record is missing from it.
+    news = news or tracks_absence(ctx.connector.manifest.resource(resource), manifest)
+    unfinished = checkpoint.unfinished and ctx.backfill is None
+    if unfinished or (news and (ctx.backfill or manifest.digest != checkpoint.digest)):
+        found.manifests.append(manifest.key)
+    elif manifest.digest == checkpoint.digest:
+        read_at = datetime.fromisoformat(manifest.started_at)
+        confirm_checkpoint(ctx.store, ctx.npo.npo_id, resource, read_at=read_at)
+
+
 def _extract_resource(
-    ctx: RunContext, resource: Resource, checkpoint: Checkpoint
+    ctx: RunContext, resource: Resource, checkpoint: Checkpoint, found: _Extraction
 ) -> tuple[landing.ResourceManifest, bool]:
     """Land one resource; return its manifest and whether it holds a record the store does not know."""
     attempt = _new_attempt(ctx, resource, window_of(ctx, resource, checkpoint))
-    pages, digest, news = _land_pages(ctx, attempt)
+    reading: NestedReading | None = None
+    if ctx.connector.manifest.resource(resource).nested:
+        reading = NestedReading(ctx, resource, attempt.window, found.parents.get(resource, {}))
+        pages, digest, news = _land_pages(ctx, attempt, reading.pages(), found)
+        reading.count(found.counts)
+        found.failures += reading.failures()
+    else:
+        read = ctx.connector.pages(resource, attempt.window)
+        pages, digest, news = _land_pages(ctx, attempt, read, found)
     window = attempt.window
     manifest = landing.ResourceManifest(
         npo_id=ctx.npo.npo_id,
@@ -112,6 +152,8 @@ def _extract_resource(
         digest=digest,
         records=sum(page.records for page in pages),
         pages=tuple(pages),
+        cut=attempt.cut,
+        parents=tuple(reading.parents) if reading else (),
     )
     ctx.landing.put_manifest(manifest)
     ctx.progress(f"{resource}: {manifest.records} records in {len(pages)} pages landed")
@@ -122,39 +164,77 @@ def _new_attempt(ctx: RunContext, resource: Resource, window: Window) -> _Attemp
     now = ctx.now()
     attempt = f"{now:%H%M%S}-{uuid4().hex[:8]}"
     prefix = landing.prefix(ctx.npo.npo_id, resource, f"{now:%Y-%m-%d}", ctx.run_id, attempt)
-    return _Attempt(resource, prefix, attempt, now.isoformat(), window)
+    incremental = ctx.connector.manifest.resource(resource).incremental
+    cut = ctx.backfill is not None or (incremental is not None and incremental.client_filter)
+    return _Attempt(resource, prefix, attempt, now.isoformat(), window, cut)
 
 
-def _land_pages(ctx: RunContext, attempt: _Attempt) -> tuple[list[landing.LandedPage], str, bool]:
+def _land_pages(
+    ctx: RunContext, attempt: _Attempt, pages: Iterable[Page], found: _Extraction
+) -> tuple[list[landing.LandedPage], str, bool]:
     """Stream pages to S3 while the next is being fetched; at most a few are held in memory."""
     landed: list[landing.LandedPage] = []
     digest, news = 0, False
     waiting: deque[Future[None]] = deque()
+    notes_parents = _parents_noted(ctx, attempt.resource, found)
     with ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="landing") as uploads:
-        for page in ctx.connector.pages(attempt.resource, attempt.window):
-            entry = _landed(attempt, page)
+        for number, page in enumerate(pages, start=1):
+            entry = _landed(attempt, page, number)
             waiting.append(uploads.submit(ctx.landing.put, entry.key, page.body, compress=True))
             landed.append(entry)
-            digest = merge_digests(digest, (content_digest(record) for record in page.records))
-            news = news or holds_news(ctx, attempt.resource, page.records)
+            notes_parents(page.records)
+            records = list(_inside(ctx, attempt, page))
+            digest = merge_digests(digest, (content_digest(record) for record in records))
+            news = news or holds_news(ctx, attempt.resource, records)
             while len(waiting) > UPLOADS_AT_ONCE:
                 waiting.popleft().result()
-            if page.number % PROGRESS_EVERY_PAGES == 0:
-                ctx.progress(f"{attempt.resource}: {page.number} pages read")
+            if number % PROGRESS_EVERY_PAGES == 0:
+                ctx.progress(f"{attempt.resource}: {number} pages read")
         for upload in waiting:
             upload.result()
     return landed, f"{digest:032x}", news
 
 
-def _landed(attempt: _Attempt, page: Page) -> landing.LandedPage:
+def _inside(ctx: RunContext, attempt: _Attempt, page: Page) -> Iterator[Any]:
+    """Yield the records of a page that landing will take from it; what cannot be told is its to refuse."""
+    window = page.window or attempt.window
+    for record in page.records:
+        try:
+            if attempt.cut and not lies_inside(window, ctx.connector.cursor(attempt.resource, record)):
+                continue
+        except RecordError:
+            pass
+        yield record
+
+
+def _parents_noted(ctx: RunContext, resource: Resource, found: _Extraction) -> Callable[[list[Any]], None]:
+    """Return what keeps the parents among a page's records, for the resource that is nested in this one."""
+    nested = ctx.connector.manifest.nested_in(resource)
+    if nested is None:
+        return lambda _records: None
+    parents = found.parents.setdefault(nested, {})
+
+    def note(records: list[Any]) -> None:
+        for record in records:
+            try:
+                parent = ctx.connector.parent(nested, record)
+            except RecordError:
+                continue  # landing sets it aside, or says nothing of it: nothing can be asked for it
+            parents[parent.key] = None if ctx.connector.is_deleted(resource, record) else parent
+
+    return note
+
+
+def _landed(attempt: _Attempt, page: Page, number: int) -> landing.LandedPage:
     return landing.LandedPage(
-        key=f"{attempt.prefix}/page-{page.number:06d}.gz",
+        key=f"{attempt.prefix}/page-{number:06d}.gz",
         url=page.url,
         status=page.status,
         content_type=page.content_type,
         fetched_at=page.fetched_at.isoformat(),
         records=len(page.records),
         bytes=len(page.body),
+        parent=page.parent.key if page.parent else None,
     )
 
 

@@ -13,9 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from include.errors import DataQualityError, RecordError
 from include.npo.landing_plan import Incoming, LandingPlan, plan_landing
+from include.npo.page_sources import PageSources, resource_of
+from include.privacy.erased import erased_among, is_erased
 from include.quality.gate import Reason, run_suite
 from include.quality.quarantine import Quarantined, set_aside
-from include.storage.checkpoint import read_checkpoint, write_checkpoint
+from include.storage.checkpoint import (
+    forget_parent_cursors,
+    note_landing,
+    read_checkpoint,
+    write_checkpoint,
+    write_parent_cursors,
+)
 from include.storage.documents import canonical_json, digest_of, raw_key
 from include.storage.raw import (
     MAX_BATCH_BYTES,
@@ -33,7 +41,6 @@ if TYPE_CHECKING:
     from pymongo.client_session import ClientSession
 
     from include.connectors.manifest import ResourceSpec
-    from include.connectors.protocol import Resource
     from include.npo.context import RunContext, RunRef
     from include.storage.landing import LandedPage, ResourceManifest
     from include.storage.mongo import Write
@@ -50,6 +57,7 @@ class _Batch:
     records: list[Incoming] = field(default_factory=list)
     refused: list[Quarantined] = field(default_factory=list)
     bytes: int = 0
+    erased: int = 0
 
     def __len__(self) -> int:
         return len(self.records) + len(self.refused)
@@ -57,14 +65,29 @@ class _Batch:
 
 @dataclass(slots=True)
 class _Tally:
-    """Counts of one resource, and the latest change seen."""
+    """Counts of one resource, and the latest change seen, in all and for each parent."""
 
     cursor: datetime | None = None
+    parents: dict[str, datetime] = field(default_factory=dict)
     counts: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
-            ("new", "changed", "unchanged", "stale", "withdrawn", "quarantined"), 0
+            ("new", "changed", "unchanged", "stale", "withdrawn", "quarantined", "erased"), 0
         )
     )
+
+    def see(self, records: list[Incoming], read_at: datetime) -> None:
+        """Move on to the latest change, never later than the start of the reading.
+
+        A record may change after its page was read and before the last page was: asking on from the last
+        page's changes would miss it. It also keeps one wrong stamp in the future from hiding what follows.
+        """
+        for record in records:
+            if record.cursor is None:
+                continue
+            changed = min(record.cursor, read_at)
+            self.cursor = max(self.cursor or changed, changed)
+            if record.parent is not None:
+                self.parents[record.parent] = max(self.parents.get(record.parent, changed), changed)
 
     def add(self, plan: LandingPlan, refused: int) -> None:
         self.counts["new"] += len(plan.new)
@@ -84,7 +107,7 @@ def land_raw(ctx: RunContext, ref: RunRef) -> RunRef:
         TransientError: Store or landing zone did not answer.
     """
     totals: dict[str, int] = {}
-    refused: list[str] = []
+    refused: list[str] = list(ref.refused)
     for key in ref.manifests:
         manifest = ctx.landing.manifest(key)
         try:
@@ -106,14 +129,15 @@ def _land_manifest(ctx: RunContext, manifest: ResourceManifest) -> dict[str, int
         return tally.counts
     for batch, plan in ctx.store.commit_each(ctx.npo.npo_id, partial(_plans, ctx, manifest)):
         tally.add(plan, len(batch.refused))
-        tally.cursor = _latest(tally.cursor, batch.records, read_at)
+        tally.counts["erased"] += batch.erased
+        tally.see(batch.records, read_at)
     _finish(ctx, manifest, tally)
     return tally.counts
 
 
 def _is_overtaken(ctx: RunContext, manifest: ResourceManifest, read_at: datetime) -> bool:
     """Tell whether a full list is older than one landed or confirmed since: all it says is outdated."""
-    full = manifest.moves_checkpoint and not _spec(ctx, manifest).filters_since
+    full = manifest.moves_checkpoint and not _spec(ctx, manifest).reads_changes
     return full and read_checkpoint(ctx.store, ctx.npo.npo_id, manifest.resource).is_newer_than(read_at)
 
 
@@ -122,6 +146,7 @@ def _plans(
 ) -> Iterator[tuple[tuple[_Batch, LandingPlan], Write | None] | None]:
     before: set[str] = set()
     for batch in _batches(ctx, manifest):
+        _drop_erased(ctx, manifest, batch)
         _guard(ctx, manifest, batch)
         keys = {record.key for record in batch.records}
         if not keys.isdisjoint(before):
@@ -132,33 +157,48 @@ def _plans(
 
 def _batches(ctx: RunContext, manifest: ResourceManifest) -> Iterator[_Batch]:
     """Yield the manifest's records in batches of at most ``batch_size`` or one page, whichever is more."""
-    batch = _Batch()
+    batch, sources = _Batch(), PageSources(manifest)
     for page, body in ctx.landing.bodies(manifest):
-        records = ctx.connector.records(_resource(manifest), body, page.content_type)
+        parent = sources.parent(page)
+        records = ctx.connector.records(
+            resource_of(manifest), body, page.content_type, **({"parent": parent} if parent else {})
+        )
         full = len(batch) + len(records) > ctx.settings.batch_size
-        if batch and (full or batch.bytes + len(body) > MAX_BATCH_BYTES):
+        if len(batch) and (full or batch.bytes + len(body) > MAX_BATCH_BYTES):
             yield batch
             batch = _Batch()
         batch.bytes += len(body)
         for position, record in enumerate(records):
-            _take(ctx, manifest, batch, page, position, record)
-    if batch:
+            _take(ctx, sources, batch, page, position, record)
+    if len(batch) or batch.erased:
         yield batch
 
 
-def _resource(manifest: ResourceManifest) -> Resource:
-    return "offerings" if manifest.resource == "offerings" else "assignments"
+def _drop_erased(ctx: RunContext, manifest: ResourceManifest, batch: _Batch) -> None:
+    """Take out what a candidate had erased and the partner, or an older page, still holds."""
+    ids = {record.external_id for record in batch.records}
+    ids |= {record.external_id for record in batch.refused if record.external_id}
+    gone = erased_among(ctx.store, ctx.npo.npo_id, manifest.resource, sorted(ids))
+    if not gone:
+        return
+    before = len(batch)
+    batch.records = [record for record in batch.records if record.external_id not in gone]
+    batch.refused = [record for record in batch.refused if record.external_id not in gone]
+    batch.erased += before - len(batch)
 
 
 def _spec(ctx: RunContext, manifest: ResourceManifest) -> ResourceSpec:
-    return ctx.connector.manifest.resource(_resource(manifest))
+    return ctx.connector.manifest.resource(resource_of(manifest))
 
 
 def _take(
-    ctx: RunContext, manifest: ResourceManifest, batch: _Batch, page: LandedPage, position: int, record: Any
+    ctx: RunContext, sources: PageSources, batch: _Batch, page: LandedPage, position: int, record: Any
 ) -> None:
     """Add one record to the batch: as it is, or refused with the reason."""
-    resource = _resource(manifest)
+    if is_erased(record):
+        batch.erased += 1
+        return
+    resource = sources.resource
     payload = canonical_json(record)
     raw_ref = f"{page.key}#{position}"
     external_id: str | None = None
@@ -173,7 +213,7 @@ def _take(
             Quarantined(ctx.npo.npo_id, resource, external_id, STAGE, (reason,), payload.decode(), raw_ref)
         )
         return
-    if _outside(manifest, cursor):
+    if not sources.holds(page, cursor):
         return
     batch.records.append(
         Incoming(
@@ -185,6 +225,7 @@ def _take(
             fetched_at=datetime.fromisoformat(page.fetched_at),
             deleted=deleted,
             raw_ref=raw_ref,
+            parent=page.parent,
         )
     )
 
@@ -194,18 +235,10 @@ def _require_size(payload: bytes) -> None:
         raise RecordError("record of more than 1 MiB", code="record_too_large")
 
 
-def _outside(manifest: ResourceManifest, cursor: datetime | None) -> bool:
-    """Tell whether a backfill read a record its data interval does not hold (no upper filter there)."""
-    if manifest.moves_checkpoint or cursor is None:
-        return False
-    return bool(
-        (manifest.since and cursor < datetime.fromisoformat(manifest.since))
-        or (manifest.until and cursor >= datetime.fromisoformat(manifest.until))
-    )
-
-
 def _guard(ctx: RunContext, manifest: ResourceManifest, batch: _Batch) -> None:
     """Refuse a batch whose shape says that the wrong thing was read."""
+    if not len(batch):
+        return  # all of it was erased
     import pandas as pd
 
     good, bad = len(batch.records), len(batch.refused)
@@ -241,6 +274,8 @@ def _plan(
         if counts_seen:
             mark_seen(ctx.store, session, manifest, [*plan.unchanged, *plan.stale, *met])
         set_aside(ctx.store, session, refused, at=now)
+        if manifest.moves_checkpoint:
+            note_landing(ctx.store, session, ctx.npo.npo_id, manifest.resource, manifest=manifest.key)
 
     return (batch, plan), write if plan.new or plan.changed or refused or counts_seen else None
 
@@ -262,19 +297,10 @@ def _ambiguous(ctx: RunContext, manifest: ResourceManifest, record: Incoming) ->
     )
 
 
-def _latest(cursor: datetime | None, records: list[Incoming], read_at: datetime) -> datetime | None:
-    """Return the latest change, never later than the start of the reading.
-
-    A record may change after its page was read and before the last page was: asking on from the last
-    page's changes would miss it. It also keeps one wrong stamp in the future from hiding what follows.
-    """
-    known = [min(record.cursor, read_at) for record in records if record.cursor is not None]
-    return max([*known, *([cursor] if cursor else [])], default=None)
-
-
 def tracks_absence(spec: ResourceSpec, manifest: ResourceManifest) -> bool:
     """Tell whether a record missing from this extraction is gone: a full list of a snapshot source."""
-    return spec.deletes.mode == "snapshot" and manifest.since is None and manifest.moves_checkpoint
+    whole = manifest.since is None and all(parent.state != "failed" for parent in manifest.parents)
+    return spec.deletes.mode == "snapshot" and whole and manifest.moves_checkpoint
 
 
 def _finish(ctx: RunContext, manifest: ResourceManifest, tally: _Tally) -> None:
@@ -288,6 +314,9 @@ def _finish(ctx: RunContext, manifest: ResourceManifest, tally: _Tally) -> None:
         _guard_against_mass_withdrawal(ctx, manifest)
         while withdrawn := ctx.store.commit_plan(npo_id, partial(_withdrawal, ctx, manifest, now)):
             tally.counts["withdrawn"] += withdrawn
+    _move_parent_cursors(ctx, manifest, tally)
+    if any(parent.state == "failed" for parent in manifest.parents):
+        return  # what those hold was not landed: the resource as a whole has not come further
 
     def prepare() -> tuple[None, Write]:
         after = read_checkpoint(ctx.store, npo_id, resource).advanced(
@@ -298,6 +327,28 @@ def _finish(ctx: RunContext, manifest: ResourceManifest, tally: _Tally) -> None:
         )
 
     ctx.store.commit_plan(npo_id, prepare)
+
+
+def _move_parent_cursors(ctx: RunContext, manifest: ResourceManifest, tally: _Tally) -> None:
+    """Note how far each parent was read: after all its records are committed, some parents at a time."""
+    npo_id, resource, now = ctx.npo.npo_id, manifest.resource, ctx.now()
+    size = ctx.settings.batch_size
+
+    def prepare(start: int) -> tuple[None, Write]:
+        some = manifest.parents[start : start + size]
+        cursors = {parent.key: tally.parents.get(parent.key) for parent in some if parent.state == "read"}
+        gone = [parent.key for parent in some if parent.state == "gone"]
+
+        def write(session: ClientSession, _order: int) -> None:
+            write_parent_cursors(
+                ctx.store, session, npo_id=npo_id, resource=resource, cursors=cursors, at=now
+            )
+            forget_parent_cursors(ctx.store, session, npo_id=npo_id, resource=resource, parents=gone)
+
+        return None, write
+
+    for start in range(0, len(manifest.parents), size):
+        ctx.store.commit_plan(npo_id, partial(prepare, start))
 
 
 def _withdrawal(ctx: RunContext, manifest: ResourceManifest, now: datetime) -> tuple[int, Write | None]:

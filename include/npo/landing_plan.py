@@ -24,6 +24,7 @@ class Incoming:
         fetched_at: When its page was complete.
         deleted: Whether the partner marks it as deleted.
         raw_ref: ``<object key>#<position>``.
+        parent: Of a nested resource: the key of the parent it was read for.
     """
 
     key: str
@@ -34,6 +35,7 @@ class Incoming:
     fetched_at: datetime
     deleted: bool
     raw_ref: str
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

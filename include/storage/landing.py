@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
 from io import BufferedReader
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import orjson
 
@@ -24,7 +24,7 @@ from include.errors import FatalError, IntegrationError, TransientError
 from include.storage.gzip_streams import BLOCK, Compressed, decompressing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from mypy_boto3_s3 import S3Client
@@ -39,8 +39,29 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._=-]+")
 
 
 @dataclass(frozen=True, slots=True)
+class LandedParent:
+    """One parent a nested resource was read for (times ISO 8601, UTC).
+
+    Attributes:
+        values: What its records were asked by, and are completed with when they are read from here again.
+        since: Of this parent's own window; ``None`` is unbounded.
+        state: ``read``; ``gone``: the partner does not know the parent any more; ``failed``: it did not
+            answer, and the parent is asked again by the next run.
+    """
+
+    key: str
+    values: dict[str, str | int]
+    since: str | None
+    until: str | None
+    state: Literal["read", "gone", "failed"] = "read"
+
+
+@dataclass(frozen=True, slots=True)
 class LandedPage:
-    """One landed answer: where it is and how it was asked for (times ISO 8601, UTC)."""
+    """One landed answer: where it is and how it was asked for (times ISO 8601, UTC).
+
+    ``parent`` is the key of a nested resource's parent.
+    """
 
     key: str
     url: str
@@ -49,11 +70,19 @@ class LandedPage:
     fetched_at: str
     records: int
     bytes: int
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ResourceManifest:
-    """What one attempt of one run read of one resource."""
+    """What one attempt of one run read of one resource.
+
+    Attributes:
+        since: The window that was asked for; of a nested resource with a cursor for each parent, ``None``
+            where a parent's own says more.
+        cut: Whether the window is applied by us: what lies outside it is not landed from these pages.
+        parents: Of a nested resource: for whom it was read.
+    """
 
     npo_id: str
     resource: str
@@ -67,6 +96,8 @@ class ResourceManifest:
     digest: str
     records: int
     pages: tuple[LandedPage, ...]
+    cut: bool = False
+    parents: tuple[LandedParent, ...] = ()
 
     @property
     def key(self) -> str:
@@ -82,6 +113,7 @@ class ResourceManifest:
         """
         data: dict[str, Any] = orjson.loads(body)
         data["pages"] = tuple(LandedPage(**page) for page in data["pages"])
+        data["parents"] = tuple(LandedParent(**parent) for parent in data.get("parents", ()))
         return cls(**data)
 
 
@@ -212,6 +244,18 @@ class LandingZone:
         ):
             yield stream
 
+    def stored(self, key: str) -> bytes:
+        """Return one object's bytes as they lie in the bucket.
+
+        Raises:
+            IntegrationError: As ``get`` says.
+        """
+        with self._errors(f"reading {key}"):
+            try:
+                return self.client.get_object(Bucket=self._settings.landing_bucket, Key=key)["Body"].read()
+            except self.client.exceptions.NoSuchKey as error:
+                raise _touched(key, "gone") from error
+
     def get(self, key: str) -> bytes:
         """Return one object's bytes, decompressed if its key ends in ``.gz``.
 
@@ -220,17 +264,42 @@ class LandingZone:
             ConfigurationError: The bucket, the key or a right is missing.
             FatalError: The object is not there or damaged: what was landed has been touched.
         """
-        with self._errors(f"reading {key}"):
-            try:
-                data = self.client.get_object(Bucket=self._settings.landing_bucket, Key=key)["Body"].read()
-            except self.client.exceptions.NoSuchKey as error:
-                raise _touched(key, "gone") from error
+        data = self.stored(key)
         if not key.endswith(".gz"):
             return data
         try:
             return gzip.decompress(data)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise _touched(key, "damaged") from error
+
+    def rewrite(self, key: str, body: bytes) -> None:
+        """Replace an object's content for good: erasure of personal data is the only reason to.
+
+        Raises:
+            IntegrationError: As ``put`` says; done again, it comes to the same.
+        """
+        self.put(key, body, compress=key.endswith(".gz"))
+        self._forget_versions(key, keep_latest=True)
+
+    def delete(self, keys: Sequence[str]) -> int:
+        """Delete objects with all their versions, and return how many there were.
+
+        Raises:
+            IntegrationError: As ``put`` says; what is left can be deleted by the next try.
+        """
+        return sum(self._forget_versions(key, keep_latest=False) for key in keys)
+
+    def _forget_versions(self, key: str, *, keep_latest: bool) -> int:
+        """Delete an object's versions: in a bucket that keeps them, deleting alone only hides one."""
+        bucket = self._settings.landing_bucket
+        with self._errors(f"deleting {key}"):
+            found = self.client.list_object_versions(Bucket=bucket, Prefix=key, MaxKeys=1000)
+            versions = (*found.get("Versions", []), *found.get("DeleteMarkers", []))
+            mine = [version for version in versions if version["Key"] == key]
+            for version in mine:
+                if not (keep_latest and version["IsLatest"]):
+                    self.client.delete_object(Bucket=bucket, Key=key, VersionId=version["VersionId"])
+        return 1 if mine else 0
 
     def put_manifest(self, manifest: ResourceManifest) -> None:
         """Write the manifest, which makes the attempt complete."""
@@ -259,27 +328,40 @@ class LandingZone:
         """
         keys = [
             key
-            for day in self._folders(f"npo/{npo_id}/{resource}/")
+            for day in self.folders(f"npo/{npo_id}/{resource}/")
             if _day_inside(day, window)
-            for key in self._keys(day)
+            for key in self.keys(day)
             if key.endswith("/manifest.json")
         ]
         found = sorted(map(self.manifest, keys), key=lambda manifest: manifest.started_at)
         return [manifest.key for manifest in found if _inside(manifest.started_at, window)]
 
-    def _folders(self, above: str) -> list[str]:
-        """Return the prefixes of the folders right below a prefix."""
+    def folders(self, above: str) -> list[str]:
+        """Return the prefixes of the folders right below a prefix.
+
+        Raises:
+            IntegrationError: As ``put`` says.
+        """
         pages = self.client.get_paginator("list_objects_v2")
         with self._errors(f"listing {above}"):
             found = pages.paginate(Bucket=self._settings.landing_bucket, Prefix=above, Delimiter="/")
             return [folder["Prefix"] for page in found for folder in page.get("CommonPrefixes", [])]
 
-    def _keys(self, below: str) -> list[str]:
-        """Return the keys of all objects below a prefix."""
+    def keys(self, below: str, *, before: datetime | None = None) -> list[str]:
+        """Return the keys of all objects below a prefix, of those written ``before`` where that is given.
+
+        Raises:
+            IntegrationError: As ``put`` says.
+        """
         pages = self.client.get_paginator("list_objects_v2")
         with self._errors(f"listing {below}"):
             found = pages.paginate(Bucket=self._settings.landing_bucket, Prefix=below)
-            return [entry["Key"] for page in found for entry in page.get("Contents", [])]
+            return [
+                entry["Key"]
+                for page in found
+                for entry in page.get("Contents", [])
+                if before is None or entry["LastModified"] < before
+            ]
 
     def bodies(self, manifest: ResourceManifest) -> Iterator[tuple[LandedPage, bytes]]:
         """Yield each landed page of a manifest with its bytes, in order."""

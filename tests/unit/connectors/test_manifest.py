@@ -144,7 +144,11 @@ def test_a_resource_that_is_not_there_is_told() -> None:
             "resources.offerings: expected deletes.mode 'snapshot' only where every run reads the full list",
         ),
         ("client/paginator", {"type": "offset"}, "client.paginator.limit: expected a value, got none"),
-        ("client/paginator", "auto", "client.paginator: expected"),
+        (
+            "client/paginator",
+            "jsonlink",
+            "cursor, offset or page_number, got 'jsonlink' (did you mean 'json_link'?)",
+        ),
         ("client/auth", {"type": "magic"}, "client.auth: expected"),
         (
             "client/headers",
@@ -159,6 +163,26 @@ def test_a_resource_that_is_not_there_is_told() -> None:
             "errors.0.action: expected 'retry', 'fail', 'ignore' or 'rate_limited'",
         ),
         ("errors", [{"when": {"json": "a ="}, "action": "retry"}], "errors.0.when.json: expected a JMESPath"),
+        (
+            "resources/offerings/endpoint/response",
+            {"format": "csv", "delimiter": "'", "quote": "'"},
+            "resources.offerings.endpoint.response: expected a delimiter other than quote",
+        ),
+        (
+            "resources/offerings/endpoint/response",
+            {"format": "csv", "delimiter": "\n"},
+            "resources.offerings.endpoint.response: expected a delimiter that is no line end",
+        ),
+        (
+            "resources/offerings/endpoint/response",
+            {"format": "csv", "quote": "\r"},
+            "resources.offerings.endpoint.response: expected a quote that is no line end",
+        ),
+        (
+            "resources/offerings/mapping/fields/status",
+            {"path": "state", "values": {"open": "active"}, "on_unknown": "keep"},
+            "resources.offerings.mapping.fields.status.on_unknown: expected default, null or quarantine",
+        ),
         ("extra", 1, "extra: expected no such field"),
         ("resources", {}, "resources: expected 'offerings', 'assignments' or both"),
     ],
@@ -257,7 +281,7 @@ def test_an_enrolment_section_is_accepted_and_checked() -> None:
     assert parse_manifest(minimal() | {"enrolment": enrolment}).enrolment is not None
     enrolment["request"] = {"fields": {"learner": "a.["}}
     assert problems(minimal() | {"enrolment": enrolment})[0].startswith(
-        "enrolment.request.fields.learner: expected"
+        "enrolment.request.fields.learner.path: expected"
     )
 
 

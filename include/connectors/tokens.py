@@ -1,0 +1,177 @@
+"""Tokens of OAuth2: asking for one, and one that the tasks of an NPO share and renew in turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from include.connectors.protocol import status_told
+from include.errors import ConfigurationError
+from include.registry.tokens import Tokens, locked_tokens, token_keys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from include.connectors.answer import Answer
+    from include.connectors.http import PartnerSession
+    from include.connectors.redaction import Redactor
+    from include.settings import Settings
+
+_EARLY = timedelta(seconds=30)  # so that a token does not expire between signing and arriving
+
+
+class TokenEndpoint:
+    """What a token is asked of: our session, with a look at the answer.
+
+    dlt would take a missing ``access_token`` for the token ``None``.
+    """
+
+    def __init__(self, session: PartnerSession, redactor: Redactor, subject: str) -> None:
+        self._session, self._redactor, self._subject = session, redactor, subject
+
+    def post(self, url: str, *, headers: dict[str, str], data: dict[str, str]) -> Answer:
+        """Return the answer to a token request.
+
+        Raises:
+            ConfigurationError: The client is refused, or the answer holds no token; pauses.
+            TransientError: The partner did not answer.
+        """
+        expects, self._session.expects = self._session.expects, None  # a token is JSON whatever is read
+        try:
+            answer = self._session.post(url, headers=headers, data=data)
+        except ConfigurationError as error:
+            error.pauses = True
+            raise
+        finally:
+            self._session.expects = expects
+        told = answer.json() if not answer.ignored else None
+        told = told if isinstance(told, dict) else {}
+        token = told.get("access_token")
+        if not isinstance(token, str) or not token or not isinstance(told.get("expires_in", 1), (int, float)):
+            raise ConfigurationError(
+                f"{answer.status_code} from {answer.where} gave no access_token; check access_token_url",
+                pauses=True,
+                subject=self._subject,
+            )
+        self._redactor.add(token)
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a refresh token is exchanged with; shows nothing.
+
+    Attributes:
+        url: Of the token endpoint.
+        refresh_token: The credential's, which may have been replaced since.
+        extra: More form fields.
+        lasts: Seconds a token lasts whose answer does not say.
+    """
+
+    url: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    client_id: str = field(repr=False)
+    client_secret: str | None = field(repr=False)
+    extra: Mapping[str, str] = field(default_factory=dict, repr=False)
+    lasts: int = 3600
+
+
+class RefreshedToken:
+    """The access token of a refresh token, shared by every task of the NPO.
+
+    Where the partner replaces the refresh token at each exchange, losing the new one ends the integration
+    until a person logs in again. So the exchange happens under a row lock in the registry, and the new token
+    is committed before the first request is signed with it: of two tasks one exchanges, the other takes what
+    that one wrote. If a process dies between the partner's answer and the commit, the old token is tried
+    again (many partners allow that for a while); if it is refused, a person is asked for a new one.
+
+    Args:
+        grant: What to exchange.
+        endpoint: Where.
+        redactor: Told every token.
+        subject: The NPO.
+        settings: Registry and key.
+        now: The clock.
+    """
+
+    def __init__(
+        self,
+        grant: Grant,
+        endpoint: TokenEndpoint,
+        redactor: Redactor,
+        subject: str,
+        settings: Settings,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._grant, self._endpoint, self._redactor = grant, endpoint, redactor
+        self._subject, self._settings, self._now = subject, settings, now
+        self._held: Tokens | None = None
+        self._refused: str | None = None
+
+    def value(self) -> str:
+        """Return an access token that lasts for a while.
+
+        Raises:
+            ConfigurationError: The refresh token was refused (pauses), or no key is set up.
+            TransientError: Partner or registry did not answer.
+        """
+        if self._held is None or not self._lasts(self._held):
+            self._held = self._shared()
+        return str(self._held.access_token)
+
+    def refused(self) -> None:
+        """Note that the partner does not take the present token any more."""
+        if self._held is not None:
+            self._refused = self._held.access_token
+            self._held = None
+
+    def _lasts(self, tokens: Tokens) -> bool:
+        return (
+            tokens.access_token is not None
+            and tokens.access_token != self._refused
+            and tokens.expires_at is not None
+            and self._now() + _EARLY < tokens.expires_at
+        )
+
+    def _shared(self) -> Tokens:
+        grant = self._grant
+        identity = f"{grant.url}\n{grant.client_id}\n{grant.refresh_token}"
+        keys = token_keys(self._settings, self._subject)
+        with locked_tokens(self._settings, self._subject, identity, keys) as kept:
+            if kept.tokens is None or not self._lasts(kept.tokens):
+                kept.tokens = self._exchanged(kept.tokens)
+                kept.write()
+            found = kept.tokens
+        for secret in (found.access_token, found.refresh_token):
+            self._redactor.add(secret)
+        return found
+
+    def _exchanged(self, before: Tokens | None) -> Tokens:
+        grant = self._grant
+        present = before.refresh_token if before else grant.refresh_token
+        self._redactor.add(present)
+        data = {"grant_type": "refresh_token", "refresh_token": present, "client_id": grant.client_id}
+        if grant.client_secret is not None:
+            data["client_secret"] = grant.client_secret
+        try:
+            answer = self._endpoint.post(
+                grant.url,
+                headers={"Content-Type": "application/x-www-form-urlencoded"},
+                data={**data, **grant.extra},
+            )
+        except ConfigurationError as error:
+            if status_told(error) is not None:
+                error.message += (
+                    "; the refresh token is used up, expired or withdrawn: get a new one from the partner "
+                    "and set it in the connection that credential_ref names"
+                )
+            raise
+        told: dict[str, Any] = answer.json()
+        successor = told.get("refresh_token")
+        lasts = float(told.get("expires_in", grant.lasts))
+        return Tokens(
+            refresh_token=successor if isinstance(successor, str) and successor else present,
+            access_token=told["access_token"],
+            expires_at=self._now() + timedelta(seconds=min(max(lasts, 0.0), 366 * 86_400.0)),
+        )
