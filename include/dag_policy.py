@@ -10,7 +10,7 @@ from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryDecision, RetryR
 from airflow.sdk.definitions.callback import AsyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
 
-from include.errors import IntegrationError, RateLimitedError, TransientError
+from include.errors import IntegrationError, NotYetError, RateLimitedError, TransientError
 from include.notify import FailureNotifier, deadline_missed
 from include.settings import PROJECT_ROOT
 
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 EXTRACT_POOL = "npo_extract"
 STORE_POOL = "integration_store"
 ESR_POOL = "esr_exchange"
+ENROLMENT_POOL = "npo_enrolment"
 
 RATE_LIMIT_WAIT = timedelta(minutes=15)
+SHORTEST_LOOK = timedelta(seconds=30)
+"""Between two looks for what is not there yet: each uses up a try, and together they outlast a failover."""
 LONGEST_WAIT = timedelta(hours=6)
 
 
@@ -45,10 +48,11 @@ class TaxonomyRetryPolicy(ExceptionRetryPolicy):
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
     ) -> RetryDecision:
-        """Return the decision; a partner that said how long to wait gets exactly that, within reason."""
-        if isinstance(exception, RateLimitedError) and exception.retry_after is not None:
-            wait = min(timedelta(seconds=max(exception.retry_after, 0)), LONGEST_WAIT)
-            return RetryDecision.retry(wait, "the partner said when to come back")
+        """Return the decision; who said when to come back is taken at his word, within reason."""
+        if isinstance(exception, (RateLimitedError, NotYetError)) and exception.retry_after is not None:
+            shortest = SHORTEST_LOOK if isinstance(exception, NotYetError) else timedelta()
+            wait = min(max(timedelta(seconds=max(exception.retry_after, 0)), shortest), LONGEST_WAIT)
+            return RetryDecision.retry(wait, "it was said when to come back")
         return super().evaluate(exception, try_number, max_tries, context)
 
 

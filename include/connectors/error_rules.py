@@ -92,6 +92,20 @@ class ErrorRules:
             advice = _ADVICE.get(status, "the request was refused; check the endpoint's parameters")
             raise self._configuration(answer, advice, pauses=status in _ADVICE)
 
+    def throttling(self, answer: Answer) -> RateLimitedError | None:
+        """Return what ``judge`` would raise of an answer that throttles; ``None`` for any other."""
+        for rule in self._rules:
+            if rule.matches(answer):
+                told = rule.rule
+                return (
+                    self._rate_limited(answer, told.retry_after_header)
+                    if told.action == "rate_limited"
+                    else None
+                )
+        if answer.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            return self._rate_limited(answer, "Retry-After")
+        return None
+
     def _require_json(self, answer: Answer) -> None:
         if answer.status_code == HTTPStatus.NO_CONTENT:
             answer.ignored = True

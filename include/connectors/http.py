@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from http.client import HTTPException
-from threading import BoundedSemaphore
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from include.connectors.answer import TRIED_AGAIN, Answer
 from include.connectors.host_guard import host_of
-from include.errors import ConfigurationError, IntegrationError, TransientError
+from include.errors import (
+    ConfigurationError,
+    IntegrationError,
+    NotYetError,
+    RateLimitedError,
+    TransientError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,14 +25,19 @@ if TYPE_CHECKING:
 
     from include.connectors.error_rules import ErrorRules
     from include.connectors.host_guard import HostGuard
-    from include.connectors.limits import Limits
+    from include.connectors.limits import Budget, Limits, Place
+    from include.connectors.manifest_format import ResponseFormat
     from include.connectors.redaction import Redactor
     from include.connectors.retry import RetryPolicy
 
 _CHUNK = 65_536
 _MAX_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CREDENTIAL_HEADERS = ("Authorization", "Proxy-Authorization", "Cookie")
 _BODY_HEADERS = ("Content-Length", "Content-Type", "Transfer-Encoding")
+_MAX_RATIO = 200
+_RATIO_FROM = 1024 * 1024
+"""Decoded bytes from which on the ratio counts: a page of like records may well shrink to a hundredth."""
 
 
 class PartnerSession:
@@ -39,7 +49,8 @@ class PartnerSession:
 
     Args:
         guard: Which hosts may be asked.
-        limits: Budget, time and size.
+        limits: Time and size.
+        budget: How often, and how many at once; told what came of it.
         rules: What answers mean.
         redactor: Keeps secrets out of messages.
         retry: When to try again.
@@ -51,6 +62,7 @@ class PartnerSession:
         *,
         guard: HostGuard,
         limits: Limits,
+        budget: Budget,
         rules: ErrorRules,
         redactor: Redactor,
         retry: RetryPolicy,
@@ -58,17 +70,22 @@ class PartnerSession:
     ) -> None:
         import requests
 
-        self._guard, self._limits, self._rules = guard, limits, rules
+        from include.connectors.wire import GuardedAdapter
+
+        self._guard, self._limits, self._budget, self._rules = guard, limits, budget, rules
         self._redactor, self._retry, self._charset = redactor, retry, charset
-        self._budget = limits.budget()
-        self._slots = BoundedSemaphore(limits.max_concurrency)
         self._session = requests.Session()
         self._session.trust_env = False
+        self._session.adapters.clear()
+        for scheme in ("https://", "http://"):
+            self._session.mount(scheme, GuardedAdapter(guard.addresses, limits, guard.subject))
         self._session.headers["Accept"] = "application/json"
         self._session.headers["Accept-Encoding"] = "gzip, deflate"
         self._session.headers["User-Agent"] = "spotlight-pipelines"
         self.credential_headers: set[str] = set(_CREDENTIAL_HEADERS)
         self.renew: Callable[[requests.PreparedRequest], None] | None = None
+        self.expects: ResponseFormat | None = None
+        """What the bodies of the resource now being read are; ``None`` for JSON."""
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         """Return the request as it will be sent, signed.
@@ -105,15 +122,51 @@ class PartnerSession:
         Raises:
             TransientError: Still failing after all tries.
             RateLimitedError: Still throttled, or told to wait longer than a run should.
+            NotYetError: The partner is left alone for a while after failures; nothing was sent.
             ConfigurationError: Refused, another host, too large, not JSON.
         """
         attempts = self._retry.retrying()
         try:
-            return attempts(self._attempt, request, renewable=renewable)
+            answer: Answer = attempts(self._attempt, request, renewable=renewable)
+        except NotYetError:
+            raise
         except TransientError as error:
+            if not isinstance(error, RateLimitedError):
+                self._budget.judged(well=False)
             tried = attempts.statistics.get("attempt_number", 1)
             error.message = f"{error.message} (tried {tried} times)" if tried > 1 else error.message
             raise
+        self._budget.judged(well=True)
+        return answer
+
+    def exchange(self, request: requests.PreparedRequest) -> Answer:
+        """Return the answer to one request as it is: one try, at most one renewed token, no judgement.
+
+        For requests that change something at the partner: whoever asks decides what an answer, or none,
+        means. Redirects are followed under the same guard.
+
+        Raises:
+            TransientError: No complete answer; whether the partner acted on the request is not known.
+            NotYetError: The partner is left alone for a while, or the budget cannot be had; nothing was sent.
+            RateLimitedError: The budget cannot be had soon; nothing was sent.
+            ConfigurationError: Another host, an answer too large.
+        """
+        try:
+            answer = self._acted(request)
+            if answer.status_code == HTTPStatus.UNAUTHORIZED and self.renew is not None:
+                self.renew(request)
+                answer = self._acted(request)
+        except (NotYetError, RateLimitedError):
+            raise
+        except TransientError:
+            self._budget.judged(well=False)
+            raise
+        throttled = self._rules.throttling(answer)
+        if throttled is None:
+            self._budget.judged(well=answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR)
+        else:
+            self._budget.throttled(throttled.retry_after)
+        return answer
 
     def close(self) -> None:
         """Close idle connections."""
@@ -125,16 +178,35 @@ class PartnerSession:
             # A token can expire, or be rotated, in the middle of a run: once per request is enough.
             self.renew(request)
             answer = self._follow(request)
-        self._rules.judge(answer)
+        try:
+            self._rules.judge(answer)
+        except RateLimitedError as error:
+            self._budget.throttled(error.retry_after)
+            raise
         return answer
 
+    def _acted(self, request: requests.PreparedRequest) -> Answer:
+        """Return the answer to a request that may have acted although its redirect cannot be followed."""
+        answer = self._exchange(request)
+        try:
+            return self._redirects(request, answer)
+        except (NotYetError, RateLimitedError) as error:
+            raise TransientError(
+                f"{answer.where} redirects, and the target is not asked now: {error.message}",
+                subject=self._guard.subject,
+            ) from None
+
     def _follow(self, request: requests.PreparedRequest) -> Answer:
-        for _ in range(_MAX_REDIRECTS + 1):
-            answer = self._exchange(request)
-            location = answer.headers.get("Location")
-            if answer.status_code not in (301, 302, 303, 307, 308) or not location:
+        return self._redirects(request, self._exchange(request))
+
+    def _redirects(self, request: requests.PreparedRequest, answer: Answer) -> Answer:
+        for _ in range(_MAX_REDIRECTS):
+            if (location := _target(answer)) is None:
                 return answer
             request = self._redirected(request, answer, location)
+            answer = self._exchange(request)
+        if _target(answer) is None:
+            return answer
         raise self._refused(f"{answer.where} redirects more than {_MAX_REDIRECTS} times")
 
     def _redirected(
@@ -162,17 +234,21 @@ class PartnerSession:
         import requests
         import urllib3
 
+        from include.connectors.wire import HeadersTooLargeError
+
         url = str(request.url)
         self._guard.check(url)
         where = f"{request.method} {self._redactor.url(url)}"
-        self._budget()
+        place = self._budget.enter()
+        deadline = monotonic() + self._limits.total_timeout
         try:
-            with self._slots:
-                return self._read(request, where)
+            return self._read(request, where, place, deadline)
+        except HeadersTooLargeError:
+            raise self._refused(f"{where} answers with headers that do not end; tell the partner") from None
         except requests.exceptions.SSLError as error:
             raise self._unsafe(where, error) from None
         except (requests.exceptions.Timeout, urllib3.exceptions.TimeoutError):
-            raise TransientError(f"{where} timed out; {TRIED_AGAIN}", subject=self._guard.subject) from None
+            raise self._timed_out(where, deadline) from None
         except requests.exceptions.ConnectionError:
             raise TransientError(
                 f"{where} cannot be reached; {TRIED_AGAIN}; check base_url if it never worked",
@@ -184,14 +260,15 @@ class PartnerSession:
             raise TransientError(
                 f"{where} broke off in mid-answer; {TRIED_AGAIN}", subject=self._guard.subject
             ) from None
+        finally:
+            self._budget.leave(place)
 
-    def _read(self, request: requests.PreparedRequest, where: str) -> Answer:
-        deadline = monotonic() + self._limits.total_timeout
+    def _read(self, request: requests.PreparedRequest, where: str, place: Place, deadline: float) -> Answer:
         response = self._session.send(
             request, stream=True, allow_redirects=False, verify=True, timeout=self._limits.timeout
         )
         try:
-            content = self._content(response, where, deadline)
+            content = self._content(response, where, deadline, place)
         finally:
             response.close()
         return Answer(
@@ -204,9 +281,11 @@ class PartnerSession:
             request_body=request.body,
             completed_at=self._retry.now(),
             charset=self._charset,
+            expects=self.expects,
+            max_bytes=self._limits.max_page_bytes,
         )
 
-    def _content(self, response: requests.Response, where: str, deadline: float) -> bytes:
+    def _content(self, response: requests.Response, where: str, deadline: float, place: Place) -> bytes:
         """Read the body, counting decoded bytes: a small compressed answer can be a very large one.
 
         ``read1`` returns what has come; ``read`` would wait for a whole chunk, and a server that
@@ -221,13 +300,21 @@ class PartnerSession:
                     f"{where} answers with more than {self._limits.max_page_bytes} bytes; ask for smaller "
                     "pages in the manifest, or raise SPOTLIGHT_MAX_PAGE_BYTES"
                 )
-            if monotonic() > deadline:
-                raise TransientError(
-                    f"{where} was not complete after {self._limits.total_timeout:g} s; {TRIED_AGAIN}",
-                    subject=self._guard.subject,
+            if size > max(_RATIO_FROM, _MAX_RATIO * response.raw.tell()):
+                raise self._refused(
+                    f"{where} answers with what unpacks to more than {_MAX_RATIO} times its size: no honest "
+                    "list does; tell the partner"
                 )
+            self._budget.keep(place)
+            if monotonic() > deadline:
+                raise self._timed_out(where, deadline)
             chunks.append(chunk)
         return b"".join(chunks)
+
+    def _timed_out(self, where: str, deadline: float) -> TransientError:
+        late = monotonic() >= deadline
+        told = f"was not complete after {self._limits.total_timeout:g} s" if late else "timed out"
+        return TransientError(f"{where} {told}; {TRIED_AGAIN}", subject=self._guard.subject)
 
     def _unsafe(self, where: str, error: Exception) -> IntegrationError:
         if "certificate" in str(error).lower():
@@ -240,3 +327,8 @@ class PartnerSession:
 
     def _refused(self, message: str) -> ConfigurationError:
         return ConfigurationError(self._redactor.text(message), subject=self._guard.subject)
+
+
+def _target(answer: Answer) -> str | None:
+    """Return where an answer redirects to, ``None`` if it does not."""
+    return answer.headers.get("Location") or None if answer.status_code in _REDIRECTS else None

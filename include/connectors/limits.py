@@ -1,9 +1,10 @@
-"""How much of a partner one run may take, and how much of ours an answer may."""
+"""How much of a partner may be taken, and how much of ours an answer may."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +17,7 @@ class Limits:
     """Budget, time and size.
 
     Attributes:
-        requests_per_minute: Of one run.
+        requests_per_minute: Of the NPO.
         max_concurrency: Requests under way at once.
         timeout: Seconds for connecting, and between two reads.
         total_timeout: Seconds for one whole answer.
@@ -31,16 +32,85 @@ class Limits:
     max_page_bytes: int
     period: float = _MINUTE
 
-    def budget(self) -> Callable[[], None]:
-        """Return a function that returns as soon as another request is within the budget."""
-        from pyrate_limiter import InMemoryBucket, Limiter, Rate, SingleBucketFactory
+    def budget(self) -> Budget:
+        """Return a budget that only this process knows of: samples, previews, tests."""
+        return _OwnBudget(self)
 
-        bucket = InMemoryBucket([Rate(self.requests_per_minute, int(self.period * 1000))])
-        # No background thread: what is out of the window is dropped when the next request comes.
-        limiter = Limiter(SingleBucketFactory(bucket, schedule_leak=False))
 
-        def acquire() -> None:
-            bucket.leak(int(bucket.now()))  # type: ignore[no-untyped-call]
-            limiter.try_acquire("request")
+@dataclass(slots=True)
+class Place:
+    """One request's place among those under way.
 
-        return acquire
+    Attributes:
+        place_id: Whose it is.
+        renew_at: Monotonic time from which it wants to be renewed.
+    """
+
+    place_id: str = ""
+    renew_at: float = float("inf")
+
+
+class Budget(Protocol):
+    """What may be asked of a partner, and what came of it; safe to use from several threads."""
+
+    def enter(self) -> Place:
+        """Return as soon as one more request is within the budget; its place is to be left afterwards.
+
+        Raises:
+            NotYetError: The partner is left alone for a while, or all places stay taken.
+            RateLimitedError: The next request is too far off to wait for it here.
+        """
+        ...
+
+    def keep(self, place: Place) -> None:
+        """Hold a place on while its answer is still coming."""
+        ...
+
+    def leave(self, place: Place) -> None:
+        """Give a place back; never raises."""
+        ...
+
+    def throttled(self, seconds: float | None) -> None:
+        """Note that the partner wants to be left alone; ``None``: it did not say for how long."""
+        ...
+
+    def judged(self, *, well: bool) -> None:
+        """Note how a whole request ended, after all its tries: answered, or the partner is unwell."""
+        ...
+
+
+class _OwnBudget:
+    def __init__(self, limits: Limits) -> None:
+        self._spend = _sliding_window(limits.requests_per_minute, limits.period)
+        self._places = BoundedSemaphore(limits.max_concurrency)
+
+    def enter(self) -> Place:
+        self._spend()
+        self._places.acquire()
+        return Place()
+
+    def keep(self, place: Place) -> None:
+        """Nothing to do: a process holds its places until it ends."""
+
+    def leave(self, place: Place) -> None:  # noqa: ARG002 - one is like the other
+        self._places.release()
+
+    def throttled(self, seconds: float | None) -> None:
+        """Nothing to do: the request that was throttled waits itself."""
+
+    def judged(self, *, well: bool) -> None:
+        """Nothing to do: one process gives up by itself."""
+
+
+def _sliding_window(requests: int, period: float) -> Callable[[], None]:
+    from pyrate_limiter import InMemoryBucket, Limiter, Rate, SingleBucketFactory
+
+    bucket = InMemoryBucket([Rate(requests, int(period * 1000))])
+    # No background thread: what is out of the window is dropped when the next request comes.
+    limiter = Limiter(SingleBucketFactory(bucket, schedule_leak=False))
+
+    def acquire() -> None:
+        bucket.leak(int(bucket.now()))  # type: ignore[no-untyped-call]
+        limiter.try_acquire("request")
+
+    return acquire

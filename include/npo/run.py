@@ -125,8 +125,8 @@ def open_context(
 
     npo = read_row(npo_id, settings)
     credential = resolve_credential(npo.credential_ref) if reads_partner else Credential()
-    connector: Connector = open_connector(npo, credential, settings)
     store = IntegrationStore(settings)
+    connector: Connector = open_connector(npo, credential, settings, store=store)
     try:
         store.prepare()
         yield RunContext(
