@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from email.message import Message
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import orjson
 
 from include.errors import ConfigurationError, IntegrationError, TransientError
+from include.settings import get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-Fault = Literal["truncated", "html", "charset", "malformed"]
+    from include.connectors.manifest_format import ResponseFormat
+
+Fault = Literal["truncated", "html", "charset", "malformed", "archive"]
 
 TRIED_AGAIN = "the next try starts again from the checkpoint; nothing is lost"
 
@@ -31,19 +34,21 @@ _ADVICE: dict[Fault, str] = {
     "charset": "text that is neither UTF-8 nor what its Content-Type declares; state client.charset in the "
     "manifest",
     "malformed": "something that is not JSON; check base_url and path",
+    "archive": "an archive that cannot be read; check response.archive",
 }
 _UNREAD = object()
 
 
 class NotJsonError(ValueError):
-    """A body is not JSON.
+    """A body is not JSON, or not what the endpoint's ``response`` says.
 
     Args:
         fault: What it is instead.
+        told: The same in words, where ``response`` is not plain JSON.
     """
 
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(_ADVICE[fault])
+    def __init__(self, fault: Fault, told: str | None = None) -> None:
+        super().__init__(told or _ADVICE[fault])
         self.fault: Fault = fault
 
     def as_failure(self, where: str, subject: str) -> IntegrationError:
@@ -52,16 +57,54 @@ class NotJsonError(ValueError):
         return kind(f"{where} gave {self}", subject=subject)
 
 
-def parse_body(body: bytes, content_type: str = "", charset: str | None = None) -> Any:
-    """Return the JSON value of a body.
+def parse_body(
+    body: bytes,
+    content_type: str = "",
+    charset: str | None = None,
+    expects: ResponseFormat | None = None,
+    *,
+    limit: int | None = None,
+) -> Any:
+    """Return the value of a body: of JSON its value, of CSV and JSON lines a list of records.
 
     JSON is UTF-8 whatever a header says (RFC 8259), so UTF-8 comes first, then the declared
     charset, then ``charset``: a wrong declaration does no harm, and a right one is honoured. Half
     of an escaped surrogate pair (an emoji cut in two) becomes U+FFFD.
 
+    Args:
+        body: As it came or as landed.
+        content_type: Its Content-Type header.
+        charset: The manifest's ``client.charset``.
+        expects: The endpoint's ``response``; ``None`` for plain JSON.
+        limit: Most bytes an archive may unpack to; the deployment's ``max_page_bytes`` when absent.
+
     Raises:
         NotJsonError: With the kind of fault.
     """
+    if expects is None or (expects.format == "json" and expects.archive == "none"):
+        return _json(body, content_type, charset)
+    return _as_declared(body, content_type, charset, expects, limit or get_settings().max_page_bytes)
+
+
+def _as_declared(
+    body: bytes, content_type: str, charset: str | None, expects: ResponseFormat, limit: int
+) -> Any:
+    """Read what ``response`` says the body is."""
+    from include.connectors import formats
+
+    try:
+        data = formats.unpacked(body, expects, limit=limit)
+        if expects.format == "json":
+            return _json(data, "", charset)
+        formats.refuse_markup(data, expects)
+        text = formats.text_of(data, expects, declared_charset(content_type), charset)
+        return formats.json_lines(text) if expects.format == "jsonl" else formats.csv_records(text, expects)
+    except formats.FormatError as error:
+        told = f"{error}; {TRIED_AGAIN}" if error.fault == "truncated" else str(error)
+        raise NotJsonError(cast("Fault", error.fault), told) from None
+
+
+def _json(body: bytes, content_type: str, charset: str | None) -> Any:
     body = body.removeprefix(_BOM)
     try:
         return _loads(body)
@@ -127,6 +170,8 @@ class Answer:
         request_body: Of the request, for telling one page from the next.
         completed_at: When the last byte had come, UTC.
         charset: The manifest's charset for bodies that are not UTF-8.
+        expects: What the endpoint's body is; ``None`` for JSON.
+        max_bytes: Most bytes an archive may unpack to; the deployment's ``max_page_bytes`` when absent.
         ignored: A rule of the manifest says there is nothing to read here.
     """
 
@@ -139,6 +184,8 @@ class Answer:
     request_body: bytes | str | None = field(repr=False)
     completed_at: datetime
     charset: str | None = None
+    expects: ResponseFormat | None = None
+    max_bytes: int | None = None
     ignored: bool = False
     _value: Any = field(default=_UNREAD, repr=False)
 
@@ -164,10 +211,12 @@ class Answer:
         """Return the body's value, parsed once.
 
         Raises:
-            NotJsonError: It is not JSON.
+            NotJsonError: It is not JSON, or not what ``expects`` says.
         """
         if self._value is _UNREAD:
-            self._value = parse_body(self.content, self.content_type, self.charset)
+            self._value = parse_body(
+                self.content, self.content_type, self.charset, self.expects, limit=self.max_bytes
+            )
         return self._value
 
     def raise_for_status(self) -> None:

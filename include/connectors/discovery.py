@@ -1,30 +1,88 @@
-"""Connectors are folders: found by their ``connector.yaml``, none imported before its run."""
+"""Connectors are folders: found by their ``connector.yaml``, none imported before its run.
+
+A folder is dropped in beside this module, or installed with a package that names it by an entry point.
+"""
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from include.connectors.entry_points import installed_connectors
 from include.connectors.manifest import merge, parse_manifest
 from include.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import ModuleType
 
+    from include.connectors.entry_points import InstalledConnector
     from include.connectors.manifest import Manifest
     from include.registry.models import NpoConfig
 
 CONNECTORS = Path(__file__).resolve().parent
 DATA_ONLY = "rest"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 def connector_names(folder: Path = CONNECTORS) -> tuple[str, ...]:
-    """Return what a row's ``connector`` may be: ``rest`` and every folder with a ``connector.yaml``."""
-    return (DATA_ONLY, *sorted(path.parent.name for path in folder.glob("*/connector.yaml")))
+    """Return what a row's ``connector`` may be: ``rest``, folders with a ``connector.yaml``, installed ones.
+
+    One that cannot be used is left out; ``connector_problems`` tells why.
+    """
+    own = {path.parent.name for path in folder.glob("*/connector.yaml")}
+    usable = {one.name for one in installed_connectors() if not _problem(one, folder)}
+    return (DATA_ONLY, *sorted(own | usable))
+
+
+def connector_problems(folder: Path = CONNECTORS) -> tuple[str, ...]:
+    """Return one line for each installed connector that cannot be used; the others are not disturbed."""
+    found = ((one.name, _problem(one, folder)) for one in installed_connectors())
+    return tuple(f"connector {name!r}: {problem}" for name, problem in found if problem)
+
+
+def connector_folder(name: str, folder: Path = CONNECTORS) -> Path:
+    """Return where a connector's files are.
+
+    Raises:
+        ConfigurationError: There is none of that name, two are, or its package is broken.
+    """
+    installed = _installed(name)
+    if installed is not None and (problem := _problem(installed, folder)):
+        raise ConfigurationError(f"connector {name!r} cannot be used: {problem}")
+    if _is_own(name, folder):
+        return folder / name
+    if installed is not None and installed.folder is not None:
+        return installed.folder
+    raise ConfigurationError(f"no connector {name!r}; there are {', '.join(connector_names(folder))}")
+
+
+def _is_own(name: str, folder: Path) -> bool:
+    """Tell whether a folder has the name; a row's text is no path."""
+    return _NAME.fullmatch(name) is not None and (folder / name / "connector.yaml").is_file()
+
+
+def _installed(name: str) -> InstalledConnector | None:
+    return next((one for one in installed_connectors() if one.name == name), None)
+
+
+def _problem(installed: InstalledConnector, folder: Path) -> str | None:
+    """Return why an installed connector cannot be used: a name twice would let one stand in for another."""
+    rivals = sorted(one.distribution for one in installed_connectors() if one.name == installed.name)
+    if len(rivals) > 1:
+        return f"packages {', '.join(map(repr, rivals))} give the same name; uninstall or rename one"
+    if installed.name == DATA_ONLY or _is_own(installed.name, folder):
+        return (
+            f"package {installed.distribution!r} gives a name that a connector of this deployment has; "
+            "uninstall or rename one"
+        )
+    return installed.problem
 
 
 def load_manifest(npo: NpoConfig, folder: Path = CONNECTORS) -> Manifest:
@@ -42,7 +100,7 @@ def load_manifest(npo: NpoConfig, folder: Path = CONNECTORS) -> Manifest:
         data = connector_data(npo.connector, folder)
         if npo.manifest:
             return _checked(npo.connector, folder, merge(data, npo.manifest))
-        return _as_it_stands(npo.connector, folder, _changes(folder / npo.connector))
+        return _as_it_stands(npo.connector, folder, _changes(connector_folder(npo.connector, folder)))
     except ConfigurationError as error:
         raise error.located(subject=npo.npo_id) from None
 
@@ -76,13 +134,11 @@ def connector_data(name: str, folder: Path = CONNECTORS) -> Mapping[str, Any]:
     Raises:
         ConfigurationError: No such connector, or not YAML.
     """
-    path = folder / name / "connector.yaml"
+    path = connector_folder(name, folder) / "connector.yaml"
     try:
         changed = path.stat().st_mtime_ns
-    except OSError:
-        raise ConfigurationError(
-            f"no connector {name!r}; there are {', '.join(connector_names(folder))}"
-        ) from None
+    except OSError as error:
+        raise ConfigurationError(f"{name}/connector.yaml cannot be read") from error
     return _read_yaml(path, changed)
 
 
@@ -107,7 +163,9 @@ def _declared_functions(name: str, folder: Path) -> tuple[str, ...]:
     """
     import ast
 
-    path = folder / name / "transforms.py"
+    if name == DATA_ONLY:
+        return ()
+    path = connector_folder(name, folder) / "transforms.py"
     if not path.is_file():
         return ()
     try:
@@ -127,13 +185,25 @@ def load_transforms(
     """
     if not wanted:
         return {}
-    path = folder / name / "transforms.py"
-    spec = spec_from_file_location(f"include.connectors.{name}.transforms", path)
-    if spec is None or spec.loader is None:
-        raise ConfigurationError(f"{name}/transforms.py cannot be loaded")
-    module = module_from_spec(spec)
+    path = connector_folder(name, folder) / "transforms.py"
+    installed = _installed(name)
     try:
-        spec.loader.exec_module(module)
+        module = _imported(installed) if installed is not None else _executed(name, path)
         return {function: getattr(module, function) for function in wanted}
     except Exception as error:
         raise ConfigurationError(f"{name}/transforms.py cannot be used: {type(error).__name__}") from error
+
+
+def _imported(installed: InstalledConnector) -> ModuleType:
+    """Import a package's transforms by their name, so that they may use the rest of the package."""
+    return import_module(f"{installed.module}.transforms")
+
+
+def _executed(name: str, path: Path) -> ModuleType:
+    """Run the file of a folder, which is no package."""
+    spec = spec_from_file_location(f"include.connectors.{name}.transforms", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(name)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from include.connectors.manifest import FieldMapping, FieldSpec, OneOf
     from include.connectors.protocol import Resource
 
+UNKNOWN = "unknown_value"
+
 
 def compile_mapping(
     resource: Resource, mapping: FieldMapping, transforms: Mapping[str, Callable[[Any], Any]] | None = None
 ) -> Callable[[Any], dict[str, Any]]:
     """Return a function from a record (an object) to its canonical fields, nested.
 
-    What is missing, null, blank or listed under ``nulls`` and has no default is left out.
+    What is missing, null, blank or listed under ``nulls`` and has no default is left out, unless the
+    field's ``on_missing`` says otherwise; ``on_unknown`` and ``on_invalid`` decide about the rest.
 
     Args:
         resource: Whose canonical fields the targets are.
@@ -66,6 +69,7 @@ def compile_mapping(
 def _plain_key(spec: FieldSpec) -> str | None:
     """Return the key whose value alone decides the field, ``None`` if more has to be looked at."""
     alone = spec.default is None and not spec.transform and not spec.pattern and spec.when is None
+    alone = alone and spec.on_missing == "default"
     return spec.path if alone and spec.path and spec.path.isidentifier() else None
 
 
@@ -81,30 +85,62 @@ def _field(
     if spec.const is not None:
         return lambda _: spec.const
     read = _origin(spec, transforms)
-    cast = _one(spec, target)
+    cast = _forgiving(_one(spec, target), spec)
     cast = _each(cast, spec) if target.many else cast
     origin = spec.path or " + ".join(spec.concat)
     nulls = frozenset(map(value_key, spec.nulls))
-    default = spec.default
+    default = [spec.default] if target.many and isinstance(spec.default, str) else spec.default
+    nothing = _nothing(default, refused=spec.on_missing == "quarantine")
 
     def value_of(record: Any) -> Any:
         try:
             value = read(record) if reads else record
             if value is None:
-                return default
+                return nothing()
             if value.__class__ is str and (not value or value.isspace()):
-                return default
+                return nothing()
             if nulls and value_key(value) in nulls:
-                return default
+                return nothing()
             return cast(value)
         except BadValueError as error:
             code, expected = error.code, error.expected
         except WRONG_TYPE:
             # An expression or transform met a type it was not made for.
+            if spec.on_invalid != "quarantine":
+                return default if spec.on_invalid == "default" else None
             code, expected = "bad_shape", "a value the expression can read"
         raise RecordError(f"{name} (from {origin}): expected {expected}", code=code)
 
     return value_of if spec.when is None else _only_when(spec.when, value_of)
+
+
+def _nothing(default: Any, *, refused: bool) -> Callable[[], Any]:
+    """Return what ``on_missing`` puts in the place of no value."""
+
+    def refuse() -> Any:
+        raise BadValueError("missing_value", "a value, because on_missing is quarantine")
+
+    return refuse if refused else lambda: default
+
+
+def _forgiving(cast: Callable[[Any], Any], spec: FieldSpec) -> Callable[[Any], Any]:
+    """Return the cast with what ``on_invalid`` puts in the place of a value that cannot be cast.
+
+    Entry by entry in a list, so that one odd entry does not cost the others.
+    """
+    if spec.on_invalid == "quarantine":
+        return cast
+    instead = spec.default if spec.on_invalid == "default" else None
+
+    def forgiving(value: Any) -> Any:
+        try:
+            return cast(value)
+        except BadValueError as error:
+            if error.code == UNKNOWN:
+                raise  # on_unknown has decided that
+            return instead
+
+    return forgiving
 
 
 def _only_when(when: OneOf, value_of: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -162,17 +198,34 @@ def _one(spec: FieldSpec, target: CanonicalField) -> Callable[[Any], Any]:
         return cast
     # Without a table an enumeration's own words are meant.
     table = {**spec.values} or {value: value for value in target.values}
-    other = table.pop("*", spec.default)
+    other = _unknown(spec, target)
+    if "*" in table:
+        known = table.pop("*")
+        other = lambda _: known  # noqa: E731 - a constant, in the form of the policies
 
     def look_up(value: Any) -> Any:
         if isinstance(value, (dict, list)):
             raise BadValueError("bad_text", "a single value")
-        found = table.get(value_key(value), other)
-        if found is None:
-            raise BadValueError("unknown_value", "a value of the value table; add it, or a default")
+        key = value_key(value)
+        found = table[key] if key in table else other(value)
         return cast(found) if isinstance(found, str) else found
 
     return look_up
+
+
+def _unknown(spec: FieldSpec, target: CanonicalField) -> Callable[[Any], Any]:
+    """Return what ``on_unknown`` puts in the place of a word that the value table lacks."""
+    if spec.on_unknown == "null":
+        return lambda _: None
+    if spec.on_unknown == "keep" and not target.values:
+        return lambda value: value
+    if spec.on_unknown == "default" and spec.default is not None:
+        return lambda _: spec.default
+
+    def refuse(_: Any) -> Any:
+        raise BadValueError(UNKNOWN, "a value of the value table; add it, or a default")
+
+    return refuse
 
 
 def _each(cast: Callable[[Any], Any], spec: FieldSpec) -> Callable[[Any], Any]:
@@ -187,6 +240,8 @@ def _each(cast: Callable[[Any], Any], spec: FieldSpec) -> Callable[[Any], Any]:
             if entry is None or entry == "":
                 continue
             result = cast(entry)
+            if result is None:
+                continue
             found.update(dict.fromkeys(result if isinstance(result, list) else [result]))
         return list(found)
 

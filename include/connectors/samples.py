@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from include.connectors.discovery import CONNECTORS
+from include.connectors.discovery import CONNECTORS, connector_folder
 from include.errors import RecordError
 
 if TYPE_CHECKING:
@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 
 def sample_pages(name: str, folder: Path = CONNECTORS) -> Iterator[tuple[Resource, Path, Path]]:
-    """Yield resource, page and expected outcome of each ``samples/<resource>[.<case>].page.json``."""
-    for page in sorted((folder / name / "samples").glob("*.page.json")):
+    """Yield resource, page and expected outcome of each ``samples/<resource>[.<case>].page.<json, zip ...>``.
+
+    Raises:
+        ConfigurationError: There is no such connector.
+    """
+    for page in sorted((connector_folder(name, folder) / "samples").glob("*.page.*")):
         resource: Any = page.name.split(".", 1)[0]
-        yield resource, page, page.with_name(page.name.removesuffix(".page.json") + ".expected.json")
+        yield resource, page, page.with_name(page.name.partition(".page.")[0] + ".expected.json")
 
 
 def outcome(connector: Connector, resource: Resource, body: bytes) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from tests.conformance.rows import CREDENTIAL, make_row
 
 FOLDERS = [name for name in connector_names() if name != "rest"]
 SAMPLES = [(name, *sample) for name in FOLDERS for sample in sample_pages(name)]
-SAMPLE_IDS = [f"{name}-{page.name.removesuffix('.page.json')}" for name, _, page, _ in SAMPLES]
+SAMPLE_IDS = [f"{name}-{page.name.partition('.page.')[0]}" for name, _, page, _ in SAMPLES]
 each_sample = pytest.mark.parametrize(("name", "resource", "page", "expected"), SAMPLES, ids=SAMPLE_IDS)
 ODD_VALUES: list[Any] = [
     None,
@@ -71,12 +71,12 @@ def canonical(resource: str, fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_there_are_connectors() -> None:
-    assert {"hopeworks", "codebridge", "mentornet"} <= set(FOLDERS)
+    assert {"hopeworks", "codebridge", "mentornet", "skillsfile", "learnstore"} <= set(FOLDERS)
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_the_manifest_is_valid_and_reads_both_resources(name: str) -> None:
-    assert opened(name).manifest.resource_names == ("offerings", "assignments")
+def test_the_manifest_is_valid_and_reads_progress(name: str) -> None:
+    assert "assignments" in opened(name).manifest.resource_names
 
 
 @pytest.mark.parametrize("name", FOLDERS)
@@ -167,14 +167,14 @@ def test_a_missing_field_is_no_crash_and_null_is_as_missing(
 
 
 @each_sample
-@pytest.mark.parametrize("odd", ODD_VALUES, ids=repr)
 def test_an_odd_value_anywhere_spoils_one_record_at_most(
-    name: str, resource: Any, page: Path, expected: Path, odd: Any
+    name: str, resource: Any, page: Path, expected: Path
 ) -> None:
     connector = opened(name)
-    for record in good_records(connector, resource, page)[:3]:
+    for record in good_records(connector, resource, page)[:2]:
         for path in list(paths(record)):
-            with_fields(connector, resource, replaced(record, path, odd))
+            for odd in ODD_VALUES:
+                with_fields(connector, resource, replaced(record, path, odd))
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> Any:
@@ -231,7 +231,8 @@ def test_messages_about_bad_records_hold_no_value(
 @pytest.mark.parametrize("name", FOLDERS)
 def test_status_and_name_are_mapped(name: str) -> None:
     manifest = opened(name).manifest
-    assert {"name", "status"} <= set(manifest.resource("offerings").mapping.fields)
+    if "offerings" in manifest.resource_names:
+        assert {"name", "status"} <= set(manifest.resource("offerings").mapping.fields)
     assert {"offering_external_id", "external_candidate_ref", "status", "external_status"} <= set(
         manifest.resource("assignments").mapping.fields
     )

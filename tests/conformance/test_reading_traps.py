@@ -153,15 +153,18 @@ def test_a_record_that_arrives_late_is_within_the_lookback(partner: Partner, res
 # --- faults ---
 
 
-@each_resource
+# What an answer means does not hang on the resource: one will do, the one with several pages everywhere.
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
-def test_a_passing_fault_costs_nothing(partner: Partner, resource: Resource, status: int) -> None:
-    before = records(partner.connect(page_size=50), resource)
+def test_a_passing_fault_costs_nothing(partner: Partner, status: int) -> None:
+    pages = read(partner.connect(page_size=100), "assignments")
+    assert len(pages) > 1
+    before = [record for page in pages for record in page.records]
     partner.misbehave("status", status=status, after=1, times=2, headers={"Retry-After": "2"})
-    assert records(partner.connect(page_size=50), resource) == before
+    assert records(partner.connect(page_size=100), "assignments") == before
 
 
-@each_resource
 @pytest.mark.parametrize(
     ("kind", "rule", "failure"),
     [
@@ -182,10 +185,10 @@ def test_a_passing_fault_costs_nothing(partner: Partner, resource: Resource, sta
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_lasting_fault_ends_as_the_taxonomy_says(
-    partner: Partner, resource: Resource, kind: str, rule: dict[str, Any], failure: type[Exception]
+    partner: Partner, kind: str, rule: dict[str, Any], failure: type[Exception]
 ) -> None:
     partner.misbehave(kind, after=1, **rule)
-    pages = partner.connect(page_size=20, max_page_bytes=2_000_000).pages(resource, Window())
+    pages = partner.connect(page_size=20, max_page_bytes=2_000_000).pages("assignments", Window())
     assert next(pages).records
     with pytest.raises(failure) as caught:
         list(pages)

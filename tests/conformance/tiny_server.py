@@ -64,7 +64,7 @@ class TinyServer:
                 server.seen.append(seen)
                 self._send(server.answer(seen))
 
-            do_POST = do_GET  # noqa: N815 - the name http.server calls
+            do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 - the names http.server calls
 
             def _send(self, reply: Reply) -> None:
                 headers = {"Content-Type": "application/json", **reply.headers}

@@ -1,4 +1,4 @@
-"""What the three invented organisations offer: titles, categories and places."""
+"""What the invented organisations offer: titles, categories and places."""
 
 from __future__ import annotations
 
@@ -77,8 +77,25 @@ MENTORNET: tuple[Theme, ...] = (
     Theme("Mentee handbook", "other", "resource", "How to get the most out of it."),
 )
 
+SKILLSFILE: tuple[Theme, ...] = (
+    Theme("Food hygiene level 2", "food", "course", "One day, certificate the same week."),
+    Theme("Warehouse skills", "training", "course", "Picking, packing and a forklift taster."),
+    Theme("CV in an hour", "cv", "workshop", "Bring what you have; naïve drafts welcome."),
+    Theme("Interview practice by phone", "interview", "workshop", "Twenty minutes and honest feedback."),
+    Theme("Customer service", "training", "course", "Four mornings, £0, crèche next door."),
+    Theme("Getting around town", "other", "resource", "Maps, passes and night buses."),
+)
+
+LEARNSTORE: tuple[Theme, ...] = (
+    Theme("First aid at work", "training", "course", "Online theory, one practical day."),
+    Theme("Safeguarding basics", "training", "course", "Ninety minutes, at your own pace."),
+    Theme("Everyday spreadsheets", "training", "course", "Sums, lists and one chart."),
+)
+
 THEMES: dict[str, tuple[Theme, ...]] = {
     "hopeworks": HOPEWORKS,
     "codebridge": CODEBRIDGE,
     "mentornet": MENTORNET,
+    "skillsfile": SKILLSFILE,
+    "learnstore": LEARNSTORE,
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from include.connectors.addresses import AddressRules
 from include.connectors.answer import NotJsonError, parse_body
 from include.connectors.discovery import connector_names, load_manifest
 from include.connectors.host_guard import HostGuard
@@ -55,8 +56,12 @@ def test_only_allowed_hosts_are_asked(allowed: str, url: str, good: bool) -> Non
             guard.check(url)
 
 
-def test_plain_http_stays_allowed_where_the_api_itself_is_on_it() -> None:
-    HostGuard.of("http://127.0.0.1:8080", ["127.0.0.1:8080"], "npo").check("http://127.0.0.1:8080/x")
+def test_plain_http_is_for_this_machine_only_and_only_where_a_setting_allows_it() -> None:
+    url = "http://127.0.0.1:8080"
+    here = AddressRules(allow_loopback=True)
+    HostGuard.of(url, ["127.0.0.1:8080"], "npo", addresses=here).check(f"{url}/x")
+    with pytest.raises(ConfigurationError, match="only https is asked"):
+        HostGuard.of(url, ["127.0.0.1:8080"], "npo").check(f"{url}/x")
 
 
 def test_secrets_vanish_from_addresses_and_text() -> None:
