@@ -33,8 +33,17 @@ def drain(
     *,
     now: Callable[[], datetime],
     progress: Callable[[str], None],
+    publisher: Publisher | None = None,
 ) -> int:
     """Send every event that waits for an owner, whichever run made it, and return how many.
+
+    Args:
+        store: Where they wait.
+        settings: Where to.
+        owner: Whose.
+        now: The clock.
+        progress: Told now and then.
+        publisher: Of a caller that comes here often; made when there is something to send if left out.
 
     Raises:
         TransientError: SNS did not confirm some; they wait in order.
@@ -43,7 +52,6 @@ def drain(
             that comes here until they are released; the others are sent first.
     """
     published = 0
-    publisher: Publisher | None = None
     while entries := outbox.next_events(store, owner, limit=EVENTS_AT_ONCE):
         good = [entry for entry in entries if not _refused(store, entry, now)]
         publisher = publisher or Publisher(settings)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 PLATFORM_NAMESPACE: UUID = uuid5(NAMESPACE_URL, "https://spotlight.org/npo-integration")
-_NAMESPACE_BYTES = PLATFORM_NAMESPACE.bytes
+_NAMESPACE = hashlib.sha1(PLATFORM_NAMESPACE.bytes, usedforsecurity=False)
 
 
 def uuid5_text(name: str) -> str:
@@ -15,7 +15,9 @@ def uuid5_text(name: str) -> str:
 
     Computed here because the standard library's objects on the way took a twelfth of the transform stage.
     """
-    digest = hashlib.sha1(_NAMESPACE_BYTES + name.encode(), usedforsecurity=False).hexdigest()
+    state = _NAMESPACE.copy()
+    state.update(name.encode())
+    digest = state.hexdigest()
     variant = "89ab"[int(digest[16], 16) & 3]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 

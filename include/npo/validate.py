@@ -47,7 +47,7 @@ def validate(ctx: RunContext, ref: RunRef) -> RunRef:
     """
     counts = {"valid": 0, "quarantined": 0}
     for resource in ctx.resources:
-        probe = _probe(ctx, resource)
+        probe = required_values(ctx, resource)
         for valid, quarantined in ctx.store.commit_each(
             ctx.npo.npo_id, partial(_plans, ctx, resource, probe)
         ):
@@ -67,7 +67,7 @@ def _plan(
     ctx: RunContext, resource: Resource, probe: Probe, batch: list[PendingRecord]
 ) -> tuple[tuple[int, int], Write]:
     """Look at a batch; return how many are valid and quarantined, and the write that says so."""
-    result = run_suite(f"npo_{resource}", _frame(ctx, batch, probe))
+    result = run_suite(f"npo_{resource}", row_frame(ctx, batch, probe))
     result.require_batch(subject=f"{ctx.npo.npo_id} {resource}", stage=STAGE)
     bad = _refused(ctx, resource, batch, result)
     now = ctx.now()
@@ -80,7 +80,7 @@ def _plan(
     return (len(batch) - len(bad), len(bad)), write
 
 
-def _probe(ctx: RunContext, resource: Resource) -> Probe:
+def required_values(ctx: RunContext, resource: Resource) -> Probe:
     """Return a function that reads the required fields' source values, uncast, from a record."""
     fields = ctx.connector.manifest.resource(resource).mapping.fields
     readers: dict[str, Callable[[Any], Any]] = {}
@@ -105,7 +105,8 @@ def _careful(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return found
 
 
-def _frame(ctx: RunContext, batch: list[PendingRecord], probe: Probe) -> pd.DataFrame:
+def row_frame(ctx: RunContext, batch: list[PendingRecord], probe: Probe) -> pd.DataFrame:
+    """Return what the row suite looks at: a row for each record, ``probe``'s values only as given or not."""
     import pandas as pd
 
     now = ctx.now()

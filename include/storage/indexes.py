@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 INDEXES: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...] = (
+    # The order of landing: a stage works from its position on.
+    ("npo_raw", ("npo_id", "resource", "order", "_id"), {"name": "line"}),
     # Partial: only what is still to be done is in the index, so it stays small however much is kept.
     (
         "npo_raw",
@@ -28,6 +30,29 @@ INDEXES: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...] = (
         {"name": "pending", "partialFilterExpression": {"pending": True}},
     ),
     ("outbox", ("owner",), {"name": "refused", "partialFilterExpression": {"refused": {"$exists": True}}}),
+    # What the platform asked for, as it came: found by event id.
+    ("enrolment_inbox", ("npo_id", "received_at"), {"name": "by_npo"}),
+    ("enrolment_inbox", ("owner",), {"name": "pending", "partialFilterExpression": {"pending": True}}),
+    (
+        "enrolment",
+        ("npo_id", "due_at", "_id"),
+        {"name": "due", "partialFilterExpression": {"due": True}},
+    ),
+    ("enrolment", ("npo_id", "external_id"), {"name": "by_partner_id"}),
+    ("enrolment", ("npo_id", "state"), {"name": "by_state"}),
+    ("enrolment", ("candidate_id",), {"name": "by_candidate"}),
+    (
+        "enrolment",
+        ("forget_at",),
+        {"name": "forget", "partialFilterExpression": {"forget_at": {"$exists": True}}},
+    ),
+    # One document an NPO: who works at its enrolments, whether they are stopped, what is to be published.
+    ("enrolment_npo", (), {}),
+    ("npo_parent_cursor", (), {}),
+    ("erased", ("npo_id", "resource"), {"name": "by_npo"}),
+    ("erasure", ("open",), {"name": "open", "partialFilterExpression": {"open": True}}),
+    # Shared between all workers, one document an NPO: budget, places for requests under way, breaker.
+    ("npo_budget", (), {}),
     ("npo_run", ("npo_id", "started_at"), {"name": "by_npo"}),
     ("fence", (), {}),
     ("esr_file", ("deanery", "order"), {"name": "by_deanery"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 Outcome = TypeVar("Outcome")
 MAX_PLANS = 20
+_YOUNG = 1  # the generations that hold what was made since the last batch
 _NEED_A_PERSON = frozenset({13, 18, 8000})  # Unauthorized, AuthenticationFailed, the same of Atlas
 
 
@@ -37,14 +39,19 @@ class IntegrationStore:
     """MongoDB as the pipelines use it. Cheap to make: connects on first use.
 
     Collections:
-        npo_raw: one document a partner record, payload as JSON text, with its processing state.
+        npo_raw: one document a partner record, payload as JSON text, with its place in the order of landing.
         npo_checkpoint: one document an (NPO, resource): how far the source has been read.
+        npo_parent_cursor: the same for each parent of a nested resource.
+        npo_budget: what an NPO may be asked by all workers together, and its circuit breaker.
         npo_offering, npo_assignment: the current canonical entity.
         npo_version: superseded versions of entities.
         quarantine: records set aside, with reasons and evidence.
         outbox: events committed with the entities they tell of, until SNS has them.
+        enrolment, enrolment_inbox: what the platform asked to be enrolled, and the commands that did.
+        enrolment_npo: who works at an NPO's enrolments, and whether they are stopped.
+        erased, erasure: digests of records that must stay away, and requests with their receipts.
         npo_run: what each stage of each run did (counts only).
-        fence: one counter an owner; every commit for that owner moves it.
+        fence: one counter an owner; every commit for it moves it. Beside it how far an NPO's stages got.
         esr_file: the file ledger, one document a version of a file.
         esr_sighting: what the last look at the SFTP server saw of a file that may still be on its way.
         esr_record: split records, one document a (file, chunk, record type).
@@ -202,7 +209,7 @@ class IntegrationStore:
         while tries < MAX_PLANS:
             tries += 1
             try:
-                with store_errors(owner):
+                with store_errors(owner), _collecting_by_batch():
                     for outcome, committed in self._commit_in_turn(owner, self.fence(owner), plans()):
                         if committed:
                             tries = 0  # what was committed need not be done again: this gets on
@@ -219,6 +226,7 @@ class IntegrationStore:
         under_way: tuple[Outcome, Future[int]] | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="commit") as writer:
             for plan in plans:
+                gc.collect(_YOUNG)
                 if under_way:
                     outcome, commit = under_way
                     commit.result()
@@ -266,6 +274,22 @@ class IntegrationStore:
         """Close the client if it was opened."""
         if "client" in self.__dict__:
             self.client.close()
+
+
+@contextmanager
+def _collecting_by_batch() -> Iterator[None]:
+    """Keep the garbage collector from looking at a batch while it is made.
+
+    It would walk over every record made so far again and again, a fifth of a stage's time, and find
+    nothing: records hold no cycles. What does, such as a suite's results, is collected once a batch.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _overtaken(owner: str) -> TransientError:

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from include.storage.documents import RawState, StoredVersion, raw_key
+from include.storage.stage_position import (
+    LINE,
+    Position,
+    back_to_start,
+    bound,
+    landing_order,
+    move_position,
+    position,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pymongo.client_session import ClientSession
+    from pymongo.collection import Collection
 
     from include.npo.landing_plan import Incoming, LandingPlan
     from include.quality.gate import Reason
     from include.storage.landing import ResourceManifest
-    from include.storage.mongo import IntegrationStore
+    from include.storage.mongo import IntegrationStore, Write
 
 MAX_BATCH_BYTES = 32 * 2**20  # records can be a thousand times larger than usual: batches must not
 _VERSION_FIELDS = {"content_hash": 1, "cursor": 1, "fetched_at": 1, "deleted_upstream": 1, "manifest": 1}
+_PENDING_FIELDS = (
+    "external_id",
+    "payload",
+    "content_hash",
+    "cursor",
+    "fetched_at",
+    "deleted_upstream",
+    "raw_ref",
+    "run_id",
+    "landed_at",
+    "order",
+)
 
 
 def stored_versions(store: IntegrationStore, keys: Sequence[str]) -> dict[str, StoredVersion]:
@@ -44,14 +66,15 @@ def write_landed(
     """Write a landing plan: new records inserted, changed ones replaced."""
     from pymongo import ReplaceOne
 
-    raw = store["npo_raw"]
+    if not plan.new and not plan.changed:
+        return
+    raw, order = store["npo_raw"], landing_order(store, session, manifest.npo_id)
+    document = partial(_document, manifest, order, at)
     if plan.new:
-        raw.insert_many(
-            [_document(manifest, record, at) for record in plan.new], ordered=False, session=session
-        )
+        raw.insert_many([document(record) for record in plan.new], ordered=False, session=session)
     if plan.changed:
         raw.bulk_write(
-            [ReplaceOne({"_id": record.key}, _document(manifest, record, at)) for record in plan.changed],
+            [ReplaceOne({"_id": record.key}, document(record)) for record in plan.changed],
             ordered=False,
             session=session,
         )
@@ -70,7 +93,7 @@ def mark_seen(
         )
 
 
-def _document(manifest: ResourceManifest, record: Incoming, at: datetime) -> dict[str, Any]:
+def _document(manifest: ResourceManifest, order: int, at: datetime, record: Incoming) -> dict[str, Any]:
     return {
         "_id": record.key,
         "npo_id": manifest.npo_id,
@@ -86,9 +109,7 @@ def _document(manifest: ResourceManifest, record: Incoming, at: datetime) -> dic
         "manifest": manifest.key,
         "seen": _read_at(manifest),
         "landed_at": at,
-        "state": RawState.LANDED.value,
-        "pending": True,
-        "attempt": 0,
+        "order": order,
     }
 
 
@@ -122,10 +143,10 @@ def withdraw(
                 # Seen to be missing by this extraction: an older one that is landed again knows less.
                 "manifest": manifest.key,
                 "fetched_at": _read_at(manifest),
-                "state": RawState.LANDED.value,
-                "pending": True,
+                "order": landing_order(store, session, manifest.npo_id),
                 "landed_at": at,
-            }
+            },
+            "$unset": {"state": "", "pending": ""},
         },
         session=session,
     )
@@ -151,16 +172,27 @@ def _all_of(npo_id: str, resource: str) -> dict[str, Any]:
 
 def reopen(store: IntegrationStore, npo_id: str, resource: str) -> int:
     """Put every stored record back to landed and return how many; all stages look at them again."""
-    return (
-        store["npo_raw"]
-        .update_many(_all_of(npo_id, resource), {"$set": {"state": RawState.LANDED.value, "pending": True}})
-        .matched_count
+    everything, raw = _all_of(npo_id, resource), store["npo_raw"]
+    raw.update_many(everything | {"order": {"$exists": True}}, {"$unset": {"state": "", "pending": ""}})
+    # From before records carried an order: each waits by itself.
+    raw.update_many(
+        everything | {"order": {"$exists": False}},
+        {"$set": {"state": RawState.LANDED.value, "pending": True}},
     )
 
+    def prepare() -> tuple[int, Write]:
+        return raw.count_documents(everything), lambda session, _order: back_to_start(
+            store, session, npo_id, resource
+        )
 
-@dataclass(frozen=True, slots=True)
-class PendingRecord:
-    """A record that waits for a stage; ``payload`` is its JSON text."""
+    return store.commit_plan(npo_id, prepare)
+
+
+class PendingRecord(NamedTuple):
+    """A record that waits for a stage; ``payload`` is its JSON text.
+
+    A tuple: two stages make one for every record, and it costs a fifth of a dataclass.
+    """
 
     key: str
     external_id: str
@@ -172,6 +204,28 @@ class PendingRecord:
     raw_ref: str
     run_id: str
     landed_at: datetime
+    order: int | None = None
+
+    @property
+    def position(self) -> Position | None:
+        """Return its place in the order of landing; ``None`` if it waits by itself."""
+        return None if self.order is None else Position(self.order, self.key)
+
+
+def next_in_line(
+    store: IntegrationStore, npo_id: str, resource: str, *, limit: int, after: Position, upto: Position | None
+) -> list[PendingRecord]:
+    """Return the first records behind a position, in the order of landing, that are not set aside."""
+    found = (
+        _plain(store)
+        .find({"state": {"$ne": RawState.QUARANTINED.value}}, _PENDING_FIELDS)
+        .min(bound(npo_id, resource, after))
+        .max(bound(npo_id, resource, upto))
+        .sort(LINE)
+        .limit(limit)
+        .hint("line")
+    )
+    return [_pending(doc, doc["order"]) for doc in _within_bytes(found)]
 
 
 def next_pending(
@@ -183,9 +237,12 @@ def next_pending(
     limit: int,
     after: str = "",
 ) -> list[PendingRecord]:
-    """Return the first records that wait in a state, in key order, from behind the key ``after``."""
+    """Return the first records that wait by themselves in a state, in key order, from behind ``after``.
+
+    Those are records put back one by one, and those landed before records carried an order.
+    """
     found = (
-        store["npo_raw"]
+        _plain(store)
         .find(
             {
                 "pending": True,
@@ -193,27 +250,38 @@ def next_pending(
                 "resource": resource,
                 "state": state.value,
                 "_id": {"$gt": after},
-            }
+            },
+            _PENDING_FIELDS,
         )
         .sort("_id", 1)
         .limit(limit)
         .hint("waiting")
     )
-    return [
-        PendingRecord(
-            doc["_id"],
-            doc["external_id"],
-            doc["payload"],
-            doc["content_hash"],
-            doc["cursor"],
-            doc["fetched_at"],
-            doc["deleted_upstream"],
-            doc["raw_ref"],
-            doc["run_id"],
-            doc["landed_at"],
-        )
-        for doc in _within_bytes(found)
-    ]
+    return [_pending(doc, None) for doc in _within_bytes(found)]
+
+
+def _plain(store: IntegrationStore) -> Collection[dict[str, Any]]:
+    """Return the collection with times read as naive UTC: the zone costs more than all the rest."""
+    from bson.codec_options import CodecOptions
+
+    return store["npo_raw"].with_options(codec_options=CodecOptions(tz_aware=False))
+
+
+def _pending(doc: dict[str, Any], order: int | None) -> PendingRecord:
+    cursor = doc["cursor"]
+    return PendingRecord(
+        doc["_id"],
+        doc["external_id"],
+        doc["payload"],
+        doc["content_hash"],
+        cursor and cursor.replace(tzinfo=UTC),
+        doc["fetched_at"].replace(tzinfo=UTC),
+        doc["deleted_upstream"],
+        doc["raw_ref"],
+        doc["run_id"],
+        doc["landed_at"].replace(tzinfo=UTC),
+        order,
+    )
 
 
 def _within_bytes(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -229,11 +297,37 @@ def _within_bytes(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def pending_batches(
     store: IntegrationStore, npo_id: str, resource: str, state: RawState, *, size: int
 ) -> Iterator[list[PendingRecord]]:
-    """Yield everything that waits in a state, in batches and key order, each record once."""
+    """Yield everything that waits in a state, in batches, each record once.
+
+    First what waits by itself, in key order, then what is in line, in the order of landing; no batch
+    holds both.
+    """
     after = ""
     while batch := next_pending(store, npo_id, resource, state, limit=size, after=after):
         after = batch[-1].key
         yield batch
+    at = position(store, npo_id, resource, state)
+    upto = position(store, npo_id, resource, RawState.LANDED) if state is RawState.VALID else None
+    while (upto is None or at < upto) and (
+        batch := next_in_line(store, npo_id, resource, limit=size, after=at, upto=upto)
+    ):
+        at = batch[-1].position or at
+        yield batch
+
+
+def state_of(store: IntegrationStore, key: str) -> RawState | None:
+    """Return the state of a stored record, ``None`` if there is none under this key."""
+    found = store["npo_raw"].find_one({"_id": key}, {"state": 1, "order": 1})
+    if found is None:
+        return None
+    if "state" in found:  # set aside, or it waits by itself
+        return RawState(found["state"])
+    npo_id, resource, _ = key.split("|", 2)
+    at = Position(found["order"], key)
+    for state, behind in ((RawState.VALID, RawState.TRANSFORMED), (RawState.LANDED, RawState.VALID)):
+        if at <= position(store, npo_id, resource, state):
+            return behind
+    return RawState.LANDED
 
 
 def move_state(
@@ -243,23 +337,21 @@ def move_state(
     *,
     now: RawState,
     to: RawState,
-    mapping_version: int | None = None,
 ) -> None:
     """Move a batch's records that still wait in ``now`` to their next state.
 
-    The batch holds everything that waits between its first and its last key, so one range says it all;
-    records quarantined earlier in the same transaction wait no more. The last state takes records off
-    the list of what waits.
+    The batch holds everything that waits between its first and its last record, so one position or one
+    range says it all; records quarantined earlier in the same transaction wait no more.
     """
     if not batch:
         return
+    npo_id, resource, _ = batch[0].key.split("|", 2)
+    if last := batch[-1].position:
+        move_position(store, session, npo_id, resource, now, last)
+        return
     change: dict[str, Any] = {"$set": {"state": to.value}}
     if to is RawState.TRANSFORMED:
-        change = {
-            "$set": {"state": to.value, "mapping_version": mapping_version},
-            "$unset": {"pending": "", "last_error": ""},
-        }
-    npo_id, resource, _ = batch[0].key.split("|", 2)
+        change |= {"$unset": {"pending": "", "last_error": ""}}
     store["npo_raw"].update_many(
         {
             "pending": True,
@@ -274,6 +366,14 @@ def move_state(
     )
 
 
+def hold_back(store: IntegrationStore, session: ClientSession, keys: Sequence[str], state: RawState) -> None:
+    """Let records of a batch that is moved on wait by themselves, in ``state``, for a later run."""
+    if keys:
+        store["npo_raw"].update_many(
+            {"_id": {"$in": list(keys)}}, {"$set": {"state": state.value, "pending": True}}, session=session
+        )
+
+
 def quarantine_raw(
     store: IntegrationStore, session: ClientSession, reasons: Mapping[str, Sequence[Reason]]
 ) -> None:
@@ -286,22 +386,11 @@ def quarantine_raw(
     """
     from pymongo import UpdateOne
 
-    if reasons:
-        store["npo_raw"].bulk_write(
-            [
-                UpdateOne(
-                    {"_id": key},
-                    {
-                        "$set": {
-                            "state": RawState.QUARANTINED.value,
-                            "last_error": ", ".join(reason.code for reason in why),
-                        },
-                        "$unset": {"pending": ""},
-                        "$inc": {"attempt": 1},
-                    },
-                )
-                for key, why in reasons.items()
-            ],
-            ordered=False,
-            session=session,
+    changes = []
+    for key, why in reasons.items():
+        told = {"state": RawState.QUARANTINED.value, "last_error": ", ".join(reason.code for reason in why)}
+        changes.append(
+            UpdateOne({"_id": key}, {"$set": told, "$unset": {"pending": ""}, "$inc": {"attempt": 1}})
         )
+    if changes:
+        store["npo_raw"].bulk_write(changes, ordered=False, session=session)
