@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 from include.errors import ConfigurationError, IntegrationError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import boto3
+    from botocore.loaders import Loader
+    from pydantic import SecretStr
 
 # A person must change something before these can go away. S3 answers a HEAD with the bare status.
 _NEED_A_PERSON = frozenset(
@@ -39,6 +44,29 @@ _NEED_A_PERSON = frozenset(
         "UnrecognizedClientException",
     }
 )
+
+
+def aws_session(region: str, key: SecretStr | None, secret: SecretStr | None) -> boto3.Session:
+    """Return a session of boto3 with a key of ours; without one, what the environment grants."""
+    import boto3
+    from botocore.session import get_session
+
+    session = get_session()
+    session.register_component("data_loader", _descriptions())
+    return boto3.Session(
+        botocore_session=session,
+        region_name=region,
+        aws_access_key_id=key.get_secret_value() if key else None,
+        aws_secret_access_key=secret.get_secret_value() if secret else None,
+    )
+
+
+@cache
+def _descriptions() -> Loader:
+    """Return the descriptions of AWS's services, read once a process: they cost more than a client."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
 
 
 def error_code(error: Exception) -> str:

@@ -24,8 +24,20 @@ _RECORD = {
 CANONICAL_TYPES = tuple(_RECORD)
 """Whose data is a canonical record: their schema is made from it."""
 
+ENROLMENT_TYPES = (
+    envelope.ENROLMENT_REQUESTED,
+    envelope.ENROLMENT_ACCEPTED,
+    envelope.ENROLMENT_REJECTED,
+    envelope.ENROLMENT_FAILED,
+    envelope.ENROLMENT_WITHDRAWN,
+)
+COMMAND_TYPES = (envelope.ASSIGNMENT_CREATED, envelope.ASSIGNMENT_WITHDRAWN)
+"""The platform's; we consume them and publish none."""
+
 EVENT_TYPES = (
     *CANONICAL_TYPES,
+    *ENROLMENT_TYPES,
+    *COMMAND_TYPES,
     envelope.POSITION_RECONCILED,
     envelope.FILE_EXPORTED,
     envelope.FILE_ANSWERED,

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from include.aws import aws_errors
+from include.aws import aws_errors, aws_session
 from include.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -20,16 +20,20 @@ if TYPE_CHECKING:
 OFFERING_EVENTS = "offering-events"
 ASSIGNMENT_UPDATES = "candidate-assignment-updates"
 ENROLMENT_OUTCOMES = "enrolment-outcomes"
+ASSIGNMENT_COMMANDS = "candidate-assignments"
+"""The platform's: which candidate took up which offering, and who gave it up."""
 POSITION_RECONCILED = "position-reconciled"
 ESR_FILES = "esr-files"
 
 PLATFORM_CONSUMER = "platform"
 APP_RECORDS_CONSUMER = "app-records"
 NOTIFICATIONS_CONSUMER = "notifications"
+ENROLMENT_CONSUMER = "enrolment"
 CONSUMERS = {
     OFFERING_EVENTS: (PLATFORM_CONSUMER,),
     ASSIGNMENT_UPDATES: (PLATFORM_CONSUMER,),
     ENROLMENT_OUTCOMES: (PLATFORM_CONSUMER,),
+    ASSIGNMENT_COMMANDS: (ENROLMENT_CONSUMER,),
     POSITION_RECONCILED: (APP_RECORDS_CONSUMER, NOTIFICATIONS_CONSUMER),
     ESR_FILES: (PLATFORM_CONSUMER,),
 }
@@ -52,15 +56,10 @@ class EventClients:
 
 def connect(settings: Settings) -> EventClients:
     """Return SNS and SQS clients with bounded time-outs and retries."""
-    import boto3
     from botocore.config import Config
 
     key, secret = settings.events_access_key_id, settings.events_secret_access_key
-    session = boto3.Session(
-        region_name=settings.aws_region,
-        aws_access_key_id=key.get_secret_value() if key else None,
-        aws_secret_access_key=secret.get_secret_value() if secret else None,
-    )
+    session = aws_session(settings.aws_region, key, secret)
     config = Config(
         connect_timeout=10,
         read_timeout=60,

@@ -110,6 +110,12 @@ def to_entity(
     return Entity(entity, record.external_id, content, source, content_hash(content))
 
 
+def under_id(entity: Entity, assignment_id: str) -> Entity:
+    """Return an assignment under the platform's own id: it answers an enrolment of ours."""
+    content = entity.content | {_ID_FIELD["assignments"]: assignment_id}
+    return Entity(assignment_id, entity.external_id, content, entity.source, content_hash(content))
+
+
 def _checked(resource: Resource, values: dict[str, Any]) -> dict[str, Any]:
     try:
         content: dict[str, Any] = checkers()[resource].validator.validate_python(values)

@@ -11,17 +11,18 @@ import orjson
 from include.canonical import AssignmentStatus
 from include.errors import RecordError
 from include.events.envelope import MAX_EVENT_BYTES, Event
-from include.npo.entity_plan import Entity, to_entity, to_event
+from include.npo.answers import answered, enrols
+from include.npo.entity_plan import Entity, to_entity, to_event, under_id
 from include.npo.identity import entity_id
 from include.quality.gate import Reason, run_suite
 from include.quality.quarantine import Quarantined, open_count, release, set_aside
 from include.storage.documents import RawState, load_json
 from include.storage.entities import known_entities, stored_contents, write_entities
 from include.storage.outbox import OutboxEntry, add_to_outbox, known_events
-from include.storage.raw import PendingRecord, move_state, pending_batches, quarantine_raw
+from include.storage.raw import PendingRecord, hold_back, move_state, pending_batches, quarantine_raw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     import pandas as pd
@@ -37,10 +38,17 @@ STAGE = "transform"
 
 @dataclass(slots=True)
 class _Batch:
-    """A batch on its way: records with their entity, and records that have none, with the reasons."""
+    """A batch on its way.
+
+    Attributes:
+        good: Records with their entity; one that answers several enrolments is there once for each.
+        bad: Records that have none, with the reasons.
+        held: Records that may answer an enrolment whose outcome is not known yet.
+    """
 
     good: list[tuple[PendingRecord, Entity]] = field(default_factory=list)
     bad: list[tuple[PendingRecord, tuple[Reason, ...]]] = field(default_factory=list)
+    held: list[PendingRecord] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ def transform(ctx: RunContext, ref: RunRef) -> RunRef:
         DataQualityError: The canonical suite refused a batch; it stays valid, nothing is published.
         TransientError: Store or landing zone did not answer.
     """
-    counts = {"entities": 0, "events": 0, "unchanged": 0, "quarantined": 0}
+    counts = {"entities": 0, "events": 0, "unchanged": 0, "quarantined": 0, "held_back": 0}
     for resource in ctx.resources:
         for found in ctx.store.commit_each(ctx.npo.npo_id, partial(_plans, ctx, resource)):
             for what, number in found.items():
@@ -96,6 +104,7 @@ def _plan(ctx: RunContext, resource: Resource, records: list[PendingRecord]) -> 
         "events": len(outbox),
         "unchanged": len(batch.good) - len(changed),
         "quarantined": len(batch.bad),
+        "held_back": len(batch.held),
     }
     return counts, partial(_write, ctx, resource, changes)
 
@@ -111,37 +120,48 @@ def _mapped(ctx: RunContext, resource: Resource, records: list[PendingRecord]) -
             batch.bad.append((record, (Reason(error.code, error.message),)))
         else:
             batch.good.append((record, entity))
-    return _with_tombstones(ctx, resource, batch, version)
+    ids: Mapping[str, tuple[str, ...]] = {}
+    if resource == "assignments" and enrols(ctx):
+        batch.good, batch.held, ids = answered(ctx, batch.good, [record.external_id for record in records])
+    return _with_tombstones(ctx, resource, batch, version, ids)
 
 
-def _with_tombstones(ctx: RunContext, resource: Resource, batch: _Batch, version: int) -> _Batch:
+def _with_tombstones(
+    ctx: RunContext, resource: Resource, batch: _Batch, version: int, ids: Mapping[str, tuple[str, ...]]
+) -> _Batch:
     """Withdraw what the partner deleted leaving nothing but the id: the rest is what we knew of it."""
     npo_id = ctx.npo.npo_id
     gone = {
-        entity_id(npo_id, resource, record.external_id): record for record, _ in batch.bad if record.deleted
+        known: record
+        for record, _ in batch.bad
+        if record.deleted
+        for known in ids.get(record.external_id) or (entity_id(npo_id, resource, record.external_id),)
     }
     if not gone:
         return batch
     for known_id, content in stored_contents(ctx.store, resource, list(gone)).items():
         record = gone[known_id]
         entity = to_entity(npo_id, resource, record, content, mapping_version=version)
-        batch.good.append((record, entity))
+        batch.good.append((record, under_id(entity, known_id) if ids else entity))
     done = {record.key for record, _ in batch.good}
-    return _Batch(batch.good, [entry for entry in batch.bad if entry[0].key not in done])
+    return _Batch(batch.good, [entry for entry in batch.bad if entry[0].key not in done], batch.held)
 
 
 def _gated(ctx: RunContext, resource: Resource, batch: _Batch) -> _Batch:
     """Run the canonical suite; rows it refuses change sides."""
     if not batch.good:
         return batch
-    result = run_suite(f"npo_canonical_{resource}", _frame(resource, [entity for _, entity in batch.good]))
+    result = run_suite(
+        f"npo_canonical_{resource}", canonical_frame(resource, [entity for _, entity in batch.good])
+    )
     result.require_batch(subject=f"{ctx.npo.npo_id} {resource}", stage=STAGE)
     good = [pair for at, pair in enumerate(batch.good) if at not in result.row_failures]
     bad = [(batch.good[at][0], reasons) for at, reasons in result.row_failures.items()]
-    return _Batch(good, batch.bad + bad)
+    return _Batch(good, batch.bad + bad, batch.held)
 
 
-def _frame(resource: Resource, entities: list[Entity]) -> pd.DataFrame:
+def canonical_frame(resource: Resource, entities: list[Entity]) -> pd.DataFrame:
+    """Return what the canonical suite looks at: a row for each entity, times in seconds since 1970."""
     import pandas as pd
 
     def seconds(moments: list[datetime | None]) -> pd.Series[float]:
@@ -189,7 +209,6 @@ def _write(
     ctx: RunContext, resource: Resource, changes: _Changes, session: ClientSession, order: int
 ) -> None:
     npo_id, at = ctx.npo.npo_id, changes.at
-    version = ctx.connector.manifest.resource(resource).mapping.version
     good = [record for record, _ in changes.batch.good]
     bad = changes.batch.bad
     write_entities(ctx.store, session, resource, changes.entities, changes.known, at=at)
@@ -201,8 +220,8 @@ def _write(
         changes.records,
         now=RawState.VALID,
         to=RawState.TRANSFORMED,
-        mapping_version=version,
     )
+    hold_back(ctx.store, session, [record.key for record in changes.batch.held], RawState.VALID)
     set_aside(ctx.store, session, [_quarantined(npo_id, resource, *entry) for entry in bad], at=at)
     if open_count(ctx.store, npo_id, resource):
         landed = {record.external_id: record.landed_at for record in good}

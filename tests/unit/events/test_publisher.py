@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from include.events import envelope
 from include.events.publisher import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, TOPIC_OF, batches_of, waves
+from include.events.schema import ENROLMENT_TYPES
 from include.storage.outbox import OutboxEntry
 
 TYPES = st.sampled_from(sorted(TOPIC_OF))
@@ -44,6 +45,7 @@ def test_every_event_type_has_a_topic():
         envelope.OFFERING_UPDATED,
         envelope.OFFERING_WITHDRAWN,
         envelope.ASSIGNMENT_UPDATED,
+        *ENROLMENT_TYPES,
         envelope.POSITION_RECONCILED,
         envelope.FILE_EXPORTED,
         envelope.FILE_ANSWERED,

@@ -1,0 +1,241 @@
+"""``spotlight enrolment``: what was asked for, what the NPOs answered, what waits for a person."""
+
+from __future__ import annotations
+
+import getpass
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from include.cli.environment import use_local_stack
+from include.cli.output import AsJson, emit
+from include.settings import get_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from include.npo.enrolment.desk import NpoState, Person
+    from include.npo.enrolment.record import EnrolmentRecord
+    from include.storage.mongo import IntegrationStore
+
+MOST_NPOS = 500
+
+app = typer.Typer(help="Enrolments at NPOs: look, approve, refuse, try again.", no_args_is_help=True)
+
+Names = Annotated[list[str], typer.Argument(help="References or assignment ids.", metavar="ENROLMENT...")]
+Why = Annotated[str, typer.Option(help="Kept in the history; name no candidate.")]
+By = Annotated[str, typer.Option(help="Who decides; the user of this machine when left out.")]
+NpoId = Annotated[str, typer.Argument(help="The NPO, such as hopeworks.")]
+
+
+@app.command("list")
+def list_enrolments(
+    npo: Annotated[str | None, typer.Option(help="Only of this NPO.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only in this state, such as awaiting_approval.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
+) -> None:
+    """List enrolments, oldest first, and NPOs whose enrolments are stopped. Shows no candidate's data."""
+    from include.npo.enrolment import desk
+    from include.npo.enrolment.record import State
+
+    if state is not None and state not in set(State):
+        raise typer.BadParameter(f"there is no state {state!r}; there are {', '.join(State)}")
+    with _store() as store:
+        records = desk.listed(store, npo_id=npo, state=state, limit=limit)
+        held = desk.npo_states(store, now=datetime.now(tz=UTC))
+    shown = {
+        "enrolments": [_summary(record) for record in records],
+        "held": [_held(each) for each in held if npo in (None, each.npo_id)],
+    }
+    emit(shown, _table(shown))
+
+
+@app.command()
+def show(
+    enrolment: Annotated[str, typer.Argument(help="Its reference or assignment id.")],
+    as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
+) -> None:
+    """Show one enrolment with its history: what happened, by whom, why."""
+    from include.npo.enrolment import desk
+
+    with _store() as store:
+        record = desk.found(store, enrolment)
+    shown = _summary(record) | {"history": [_line(entry) for entry in record.history]}
+    emit(shown, _page(shown))
+
+
+@app.command()
+def approve(
+    enrolments: Names,
+    why: Why,
+    by: By = "",
+    as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
+) -> None:
+    """Let enrolments that wait for approval go to their NPO with the next run."""
+    from include.npo.enrolment import desk
+
+    with _store() as store:
+        done = desk.approve(store, enrolments, _person(by, why), now=_now, give_up=_give_up())
+    _emit_done(done)
+
+
+@app.command()
+def refuse(
+    enrolments: Names,
+    why: Why,
+    by: By = "",
+    as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
+) -> None:
+    """Reject enrolments that wait for approval; the platform is told with the next run."""
+    from include.npo.enrolment import desk
+
+    with _store() as store:
+        done = desk.refuse(store, enrolments, _person(by, why), now=_now)
+    _emit_done(done)
+
+
+@app.command()
+def retry(
+    enrolments: Names,
+    why: Why = "by hand",
+    by: By = "",
+    as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
+) -> None:
+    """Try enrolments again with the next run: failed ones anew, waiting ones at once."""
+    from include.npo.enrolment import desk
+
+    with _store() as store:
+        done = desk.retry(store, enrolments, _person(by, why), now=_now, give_up=_give_up())
+    _emit_done(done)
+
+
+@app.command()
+def resume(
+    npo_id: NpoId,
+    as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
+) -> None:
+    """Let the enrolments of an NPO go on that were stopped because it refused our set-up."""
+    from include.npo.enrolment import desk
+
+    with _store() as store:
+        resumed = desk.resume(store, npo_id)
+    said = "enrolments go on with the next run" if resumed else "enrolments were not stopped"
+    emit({"npo_id": npo_id, "resumed": resumed}, f"{npo_id}: {said}")
+
+
+@app.command()
+def run(
+    npo: Annotated[str | None, typer.Option(help="Only this NPO.")] = None,
+    as_json: AsJson = False,  # noqa: ARG001, FBT002 - read by its callback
+) -> None:
+    """Do in this process what a run of the DAG does: read the queue, enrol NPO by NPO, publish.
+
+    An NPO that fails does not keep the others; exit code 1 then, naming it.
+    """
+    from include.errors import IntegrationError
+    from include.npo.enrolment.run import drain, enrol, npos_with_work
+
+    use_local_stack()
+    settings = get_settings()
+    done: dict[str, Any] = {"drain": drain(settings), "npos": {}, "failed": {}}
+    for npo_id in [npo] if npo else npos_with_work(MOST_NPOS, settings):
+        try:
+            done["npos"][npo_id] = enrol(npo_id, settings)
+        except IntegrationError as error:
+            done["failed"][npo_id] = str(error)
+    lines = [f"drain: {_counts(done['drain'])}"]
+    lines += [f"{npo_id}: {_counts(counts)}" for npo_id, counts in done["npos"].items()]
+    emit(done, "\n".join([*lines, *(f"! {text}" for text in done["failed"].values())]))
+    if done["failed"]:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _store() -> Iterator[IntegrationStore]:
+    from include.npo.enrolment.run import opened_store
+
+    use_local_stack()
+    with opened_store(get_settings()) as store:
+        yield store
+
+
+def _person(by: str, why: str) -> Person:
+    from include.npo.enrolment.desk import Person
+
+    if not why.strip():
+        raise typer.BadParameter("say why: it is kept in the enrolment's history")
+    return Person(by=(by or getpass.getuser())[:100], why=why[:500])
+
+
+def _now() -> datetime:
+    from include.npo.context import utc_now
+
+    return utc_now()
+
+
+def _give_up() -> timedelta:
+    return timedelta(hours=get_settings().enrolment_give_up_hours)
+
+
+def _summary(record: EnrolmentRecord) -> dict[str, Any]:
+    known = {
+        "reference": record.reference,
+        "npo_id": record.npo_id,
+        "assignment_id": record.assignment_id,
+        "state": record.state.value,
+        "received_at": record.received_at,
+        "due_at": record.due_at,
+        "attempts": record.attempts,
+        "external_id": record.external_id,
+        "reason": record.reason.code if record.reason else None,
+        "withdrawal": bool(record.withdrawal) or None,
+    }
+    return {
+        name: value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
+        for name, value in known.items()
+        if value is not None
+    }
+
+
+def _held(state: NpoState) -> dict[str, Any]:
+    return {
+        "npo_id": state.npo_id,
+        "stopped": state.stopped or None,
+        "not_before": state.not_before.isoformat(timespec="seconds") if state.not_before else None,
+    }
+
+
+def _line(entry: Any) -> dict[str, str]:
+    at = entry.at.isoformat(timespec="seconds")
+    return {"at": at, "state": entry.state, "by": entry.by, "why": entry.why}
+
+
+def _table(shown: dict[str, Any]) -> str:
+    lines = [
+        f"{each['reference']}  {each['npo_id']:<14} {each['state']:<18} {each['received_at']}  "
+        f"{each.get('reason', '')}".rstrip()
+        for each in shown["enrolments"]
+    ] or ["no enrolments"]
+    for each in shown["held"]:
+        text = f"stopped: {each['stopped']}" if each["stopped"] else f"left alone until {each['not_before']}"
+        lines.append(f"! {each['npo_id']}: {text}")
+    return "\n".join(lines)
+
+
+def _page(shown: dict[str, Any]) -> str:
+    width = max(map(len, shown))
+    fields = [f"{name.ljust(width)}  {value}" for name, value in shown.items() if name != "history"]
+    told = [f"  {each['at']} {each['state']:<18} by {each['by']}: {each['why']}" for each in shown["history"]]
+    return "\n".join([*fields, "history:", *told])
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in counts.items() if number) or "nothing to do"
+
+
+def _emit_done(records: Sequence[EnrolmentRecord]) -> None:
+    shown = [_summary(record) for record in records]
+    emit(shown, "\n".join(f"{each['reference']}  {each['state']}" for each in shown))

@@ -1,0 +1,1 @@
+"""Enrolment: what the platform asks for is done at the NPO, and the answer is published."""
