@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from include.sandbox.airflow.config import AirflowPlace
+from include.sandbox.demo.enrolment import EnrolmentSummary
 from include.sandbox.demo.esr import EsrSummary
 from include.sandbox.demo.flows import _give_up_on_failures
 from include.sandbox.demo.follow import DagView
@@ -77,9 +78,12 @@ def test_the_last_line_counts_entities_events_and_partners():
     )
     esr = EsrSummary(files=9, records=4_000, matched=700, unmatched=20, tcs_updates=800, out=out)
     events = received(*EVERYTHING, event("d", "offering/1", "0000000002"))
-    summary = summarise([], events, esr, seconds=61.23)
+    enrolment = EnrolmentSummary(60, 40, 18, 1, 1, approved=12, doubled=0, echoed=42)
+    summary = summarise([], events, enrolment, esr, seconds=61.23)
     assert summary.to_json() == (
-        '{"npos": 1, "offerings": 2, "assignments": 1, "events": 4, "quarantined": 0, "esr": {"files": 9, '
+        '{"npos": 1, "offerings": 2, "assignments": 1, "events": 4, "quarantined": 0, '
+        '"enrolment": {"commands": 60, "accepted": 40, "rejected": 18, "failed": 1, "pending": 1, '
+        '"approved": 12, "doubled": 0, "echoed": 42}, "esr": {"files": 9, '
         '"records": 4000, "matched": 700, "unmatched": 20, "tcs_updates": 800, '
         '"out": {"applicants": 200, "notifications": 900, "files_sent": 12, "receipts": 15, '
         '"confirmed": 800, "warnings": 30, "rejected": 20, "quarantined_by_esr": 0}}, "seconds": 61.2}'

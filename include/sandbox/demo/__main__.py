@@ -20,7 +20,16 @@ from include.sandbox.demo import flows, follow
 from include.sandbox.demo.locks import sole_user
 from include.sandbox.demo.session import Session, local_session
 from include.sandbox.demo.signals import StopRequestedError, foreground, stoppable
-from include.sandbox.demo.summary import esr_table, out_lines, out_table, problems, summarise, summary_table
+from include.sandbox.demo.summary import (
+    enrolment_line,
+    enrolment_table,
+    esr_table,
+    out_lines,
+    out_table,
+    problems,
+    summarise,
+    summary_table,
+)
 from include.sandbox.stack.errors import StackError
 from include.sandbox.stack.processes import ProcessBook
 from include.settings import PROJECT_ROOT
@@ -94,13 +103,18 @@ def demo(home: Path, console: Console, screen: Screen, *, patience: float, start
         screen.line(f"broken off by {stop}")
         return 130
     seconds = time.monotonic() - started
-    summary = summarise(outcome.views, outcome.received, outcome.esr.summary, seconds=seconds)
+    enrolment = outcome.enrolment
+    summary = summarise(
+        outcome.views, outcome.received, enrolment.summary, outcome.esr.summary, seconds=seconds
+    )
     console.print(summary_table(outcome.views, outcome.received, outcome.truth))
+    console.print(enrolment_table(enrolment))
+    console.print(Text(f"  {enrolment_line(enrolment)}"), soft_wrap=True)
     console.print(esr_table(outcome.esr.summary, outcome.esr.truth))
     console.print(out_table(outcome.esr.out))
     for line in out_lines(outcome.esr.out):
         console.print(Text(f"  {line}"), soft_wrap=True)
-    found = problems(outcome.received, outcome.truth) + outcome.esr.problems
+    found = problems(outcome.received, outcome.truth) + enrolment.problems + outcome.esr.problems
     for problem in found:
         console.print(Text(f"not as expected: {problem}", style="red"), soft_wrap=True)
     sys.stdout.write(summary.to_json() + "\n")

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 
 from include.events.consumer import Consumer
 from include.sandbox.demo import esr, follow, outbound
+from include.sandbox.demo.enrolment import RoundTrip, untold
 from include.sandbox.demo.received import Received, describe_missing
 from include.sandbox.demo.rows import PARTNERS
 from include.sandbox.demo.steps import ENDED, ScheduledSteps, wait_for_dag
 from include.sandbox.demo.truth import read_truth
+from include.sandbox.platform.platform import Platform
 from include.sandbox.stack.errors import StackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from include.sandbox.demo.enrolment import EnrolmentOutcome
     from include.sandbox.demo.esr import EsrSummary, EsrTruth
     from include.sandbox.demo.follow import DagView
     from include.sandbox.demo.outbound import OutOutcome
@@ -39,6 +42,7 @@ class Outcome:
     truth: Truth
     received: Received
     views: Sequence[DagView]
+    enrolment: EnrolmentOutcome
     esr: EsrOutcome
 
 
@@ -88,8 +92,42 @@ def prove(session: Session, show: Show, *, patience: float = PATIENCE) -> Outcom
     esr_truth = start_esr(session, patience=patience)
     views = wait_for(session, consumer, truth, received, show, patience=patience)
     tell = partial(show, views, received)
+    trip = RoundTrip(session, Platform(session.settings), tell, patience=patience)
+    trip.send()
     wait_for_esr(session, esr_truth, tell, patience=patience)
-    return Outcome(truth, received, views, prove_esr(session, steps, listening, tell))
+    enrolment = prove_enrolment(session, trip, consumer, truth, received, patience=patience)
+    out = prove_esr(session, steps, listening, tell)
+    views = follow.look(session.airflow.api, session.store, PARTNERS)
+    return Outcome(enrolment.truth, received, views, enrolment, out)
+
+
+def prove_enrolment(
+    session: Session,
+    trip: RoundTrip,
+    consumer: Consumer,
+    truth: Truth,
+    received: Received,
+    *,
+    patience: float = PATIENCE,
+) -> EnrolmentOutcome:
+    """Wait for the outcomes of what was sent, read the partners again and see the same assignments told of.
+
+    Raises:
+        StackError: A component died, a run failed, or an outcome or event is missing after the patience.
+    """
+    trip.finish()
+    trip.pull()
+    partners, _doubled = trip.at_partners()
+    deadline = time.monotonic() + patience
+    while left := untold(trip.commands, partners, received):
+        session.airflow.check()
+        received.add(consumer.receive(wait_seconds=1))
+        if time.monotonic() > deadline:
+            raise StackError(
+                f"after {patience:.0f} s there is no event for {left} assignments that were enrolled and "
+                "read again"
+            )
+    return trip.outcome(truth)
 
 
 def start_esr(session: Session, *, patience: float = PATIENCE) -> EsrTruth:

@@ -14,6 +14,7 @@ from include.sandbox.demo.outbound_truth import STATES
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from include.sandbox.demo.enrolment import EnrolmentOutcome, EnrolmentSummary
     from include.sandbox.demo.esr import EsrSummary, EsrTruth
     from include.sandbox.demo.follow import DagView
     from include.sandbox.demo.outbound import OutOutcome
@@ -30,6 +31,7 @@ class Summary:
     assignments: int
     events: int
     quarantined: int
+    enrolment: EnrolmentSummary
     esr: EsrSummary
     seconds: float
 
@@ -38,7 +40,14 @@ class Summary:
         return json.dumps(asdict(self))
 
 
-def summarise(views: Sequence[DagView], received: Received, esr: EsrSummary, *, seconds: float) -> Summary:
+def summarise(
+    views: Sequence[DagView],
+    received: Received,
+    enrolment: EnrolmentSummary,
+    esr: EsrSummary,
+    *,
+    seconds: float,
+) -> Summary:
     """Return the numbers of a finished demo."""
     kinds = [subject.partition("/")[0] for subject in received.subjects]
     return Summary(
@@ -47,6 +56,7 @@ def summarise(views: Sequence[DagView], received: Received, esr: EsrSummary, *, 
         assignments=kinds.count("assignment"),
         events=len(received.events),
         quarantined=sum(view.quarantined for view in views),
+        enrolment=enrolment,
         esr=esr,
         seconds=round(seconds, 1),
     )
@@ -70,6 +80,27 @@ def summary_table(views: Sequence[DagView], received: Received, truth: Truth) ->
         events = sum(event["npoid"] == view.npo_id for event in received.events.values())
         table.add_row(view.npo_id, *told, f"{events:,}", f"{view.quarantined:,}")
     return table
+
+
+def enrolment_table(outcome: EnrolmentOutcome) -> Table:
+    """Return what each partner's commands came to."""
+    table = Table(title="From the platform to three APIs and back", title_justify="left")
+    table.add_column("NPO")
+    words = ("accepted", "rejected", "failed")
+    for heading in ("commands", *words):
+        table.add_column(heading, justify="right")
+    for npo_id, counts in outcome.by_npo.items():
+        table.add_row(npo_id, f"{sum(counts.values()):,}", *(f"{counts[word]:,}" for word in words))
+    return table
+
+
+def enrolment_line(outcome: EnrolmentOutcome) -> str:
+    """Return what people approved, and what the next reading found, as one line."""
+    summary = outcome.summary
+    return (
+        f"enrolment: {summary.approved:,} approved by a person, {summary.doubled:,} enrolled twice, "
+        f"{summary.echoed:,} found again by the next reading"
+    )
 
 
 def esr_table(summary: EsrSummary, truth: EsrTruth) -> Table:

@@ -52,7 +52,7 @@ def read_truth(urls: Mapping[str, str], admin_token: str) -> Truth:
     subjects: dict[tuple[str, str], frozenset[str]] = {}
     bad = 0
     for npo_id, url in urls.items():
-        answer = _ask(npo_id, url, admin_token)
+        answer = ask_partner(npo_id, url, admin_token, "truth")
         for resource in RESOURCES:
             ids = [str(external_id) for external_id in answer[resource]]
             subjects[npo_id, resource] = frozenset(
@@ -62,12 +62,17 @@ def read_truth(urls: Mapping[str, str], admin_token: str) -> Truth:
     return Truth(subjects, bad)
 
 
-def _ask(npo_id: str, url: str, admin_token: str) -> Any:
+def ask_partner(npo_id: str, url: str, admin_token: str, what: str) -> Any:
+    """Return what a partner's admin endpoint ``/_admin/<what>`` says.
+
+    Raises:
+        StackError: It does not answer.
+    """
     try:
         with requests.Session() as session:
             session.trust_env = False
-            answer = session.get(f"{url}/_admin/truth", headers={"X-Admin-Token": admin_token}, timeout=30)
+            answer = session.get(f"{url}/_admin/{what}", headers={"X-Admin-Token": admin_token}, timeout=30)
         answer.raise_for_status()
         return answer.json()
     except (requests.RequestException, ValueError) as error:
-        raise StackError(f"sandbox partner {npo_id} at {url} does not tell its truth: {error}") from error
+        raise StackError(f"sandbox partner {npo_id} at {url} does not tell its {what}: {error}") from error

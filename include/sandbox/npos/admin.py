@@ -100,6 +100,10 @@ def _clock_and_data(partner: Partner) -> APIRouter:
         state.inject(partner.name, change.resource, change.record, bad=change.bad)
         return {"status": "kept"}
 
+    @router.get("/enrolments")
+    async def enrolments() -> dict[str, Any]:
+        return enrolment_truth(partner)
+
     return router
 
 
@@ -134,6 +138,7 @@ def _faults_and_log(partner: Partner, outer: Misbehaviour, faults: FaultList[Fau
         faults.clear()
         outer.log.clear()
         partner.renew()
+        partner.enrolments.forget()
         partner.state.forget(partner.name)
         if change is None or change.clock:
             partner.state.rewind()
@@ -159,3 +164,12 @@ def truth(partner: Partner) -> dict[str, Any]:
         },
         "vanished": {"offerings": partner.vanished(), "assignments": []},
     }
+
+
+def enrolment_truth(partner: Partner) -> dict[str, Any]:
+    """Return what was asked of the partner, what became of it, and which offerings take anyone."""
+    known = partner.enrolments
+    known.settle(partner.state.day)
+    entries = (known.number(number) for number in known.numbers())
+    ids = {entry.number: partner.enrolled_id(entry) for entry in entries if entry}
+    return {**known.counts(), "by_reference": known.by_reference(ids), "places": partner.places()}

@@ -10,8 +10,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from fastapi import APIRouter, Request, Response
 
-from include.sandbox.npos.codebridge_records import enrollment, one_class, result
+from include.sandbox.npos.codebridge_enrolment import enrolment_routes, failure
+from include.sandbox.npos.codebridge_records import class_id, enrollment, enrollment_id, one_class, result
 from include.sandbox.npos.dataset import Dataset, Row, json_page
+from include.sandbox.npos.enrolments import FIRST_INDEX
 from include.sandbox.npos.partner import Answer, Partner, Query, parse_stamp, to_json
 from include.sandbox.npos.partner import as_id as text_id
 
@@ -19,14 +21,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from include.sandbox.npos.enrolments import Enrolled
     from include.sandbox.npos.state import Resource
+    from include.sandbox.npos.world import Learning
 
 TOKEN = "codebridge-sandbox-token"  # noqa: S105 - a loopback sandbox's, published in the docs
 ROSTERING = "/ims/oneroster/rostering/v1p2"
 GRADEBOOK = "/ims/oneroster/gradebook/v1p2"
 MOST = 5000
 KEPT_FILTERS = 32
-COMPARISON = re.compile(r"^(dateLastModified|status)\s*(!=|>=|<=|=|>|<)\s*'([^']*)'$")
+REFERENCE = "metadata.externalReference"
+COMPARISON = re.compile(
+    r"^(dateLastModified|status|metadata\.externalReference)\s*(!=|>=|<=|=|>|<)\s*'([^']*)'$"
+)
 OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
     "!=": operator.ne,
@@ -55,7 +62,7 @@ class Codebridge(Partner):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._filtered: dict[tuple[str, str, bool], list[Row]] = {}
-        self._filtered_version = -1
+        self._filtered_version = (-1, -1)
 
     def build(self, resource: Resource) -> list[Row]:
         """Return classes or enrollments."""
@@ -80,6 +87,28 @@ class Codebridge(Partner):
             number=number,
         )
 
+    def offering_key(self, index: int) -> str:
+        """Return the sourcedId of a class."""
+        return class_id(self, index)
+
+    def enrolled_id(self, entry: Enrolled) -> str:
+        """Return the sourcedId of an enrollment."""
+        return enrollment_id(self, FIRST_INDEX + entry.number)
+
+    def enrolled_row(self, entry: Enrolled, learning: Learning) -> Row:
+        """Return the enrollment; it carries the sender's reference."""
+        record = self.enrolled(entry, learning)
+        return self._row(record, self.stamp(learning.modified), learning.index)._replace(
+            reference=entry.reference
+        )
+
+    def enrolled(self, entry: Enrolled, learning: Learning) -> dict[str, Any]:
+        """Return one who was enrolled over the API as a OneRoster enrollment."""
+        learning.deleted = learning.state == "withdrawn"
+        record = enrollment(self, learning)
+        record["metadata"]["externalReference"] = entry.reference
+        return record
+
     def injected_row(self, record: Any, default: datetime) -> Row:
         """Return the row of an injected record."""
         fields = record if isinstance(record, dict) else {}
@@ -103,12 +132,15 @@ class Codebridge(Partner):
         async def results(request: Request) -> Response:
             return self._list("results", request)
 
+        router.include_router(enrolment_routes(self))
         return router
 
     def _fresh(self) -> dict[str, Dataset]:
-        if self._version != self.state.version:
+        fresh = super()._fresh()
+        if self._filtered_version != self._version:
             self._filtered.clear()
-        return super()._fresh()
+            self._filtered_version = self._version
+        return fresh
 
     def _source(self, name: str) -> list[Row]:
         if name == "classes":
@@ -135,21 +167,25 @@ class Codebridge(Partner):
             self._filtered[key] = rows if ascending else rows[::-1]
         return self._filtered[key]
 
-    def _list(self, name: str, request: Request) -> Response:
+    def authorised(self, request: Request) -> bool:
+        """Return whether the request carries the token."""
         given = request.headers.get("authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {TOKEN}".encode()):
+        return hmac.compare_digest(given.encode(), f"Bearer {TOKEN}".encode())
+
+    def _list(self, name: str, request: Request) -> Response:
+        if not self.authorised(request):
             return self.refuse()
         query = request.query_params
         limit, offset = _whole(query.get("limit", "100")), _whole(query.get("offset", "0"))
         if limit is None or not 1 <= limit <= MOST or offset is None:
-            return _failure(400, "invaliddata", f"limit is 1 to {MOST}, offset 0 or more")
+            return failure(400, "invaliddata", f"limit is 1 to {MOST}, offset 0 or more")
         if query.get("sort", "dateLastModified") != "dateLastModified":
-            return _failure(400, "invalid_sort_field", "sort is dateLastModified")
+            return failure(400, "invalid_sort_field", "sort is dateLastModified")
         ascending = "sort" in query and query.get("orderBy", "asc") == "asc"
         try:
             rows = self._selected(name, query.get("filter", ""), ascending=ascending)
         except FilterError as error:
-            return _failure(400, "invalid_filter_field", str(error))
+            return failure(400, "invalid_filter_field", str(error))
         body = json_page(f'{{"{name}":'.encode(), rows[offset : offset + limit], b"}")
         headers = {
             "X-Total-Count": str(len(rows)),
@@ -159,7 +195,7 @@ class Codebridge(Partner):
 
     def refuse(self) -> Response:
         """Refuse the token."""
-        answer = _failure(401, "unauthorisedrequest", "the bearer token is missing, unknown or expired")
+        answer = failure(401, "unauthorisedrequest", "the bearer token is missing, unknown or expired")
         answer.headers["WWW-Authenticate"] = "Bearer"
         return answer
 
@@ -202,11 +238,15 @@ def comparisons(text: str) -> list[Callable[[Row], bool]]:
 def _comparison(part: str) -> Callable[[Row], bool]:
     match = COMPARISON.match(part.strip())
     if match is None:
-        raise FilterError("only dateLastModified and status, compared with a value in single quotes")
+        raise FilterError(
+            f"only dateLastModified, status and {REFERENCE}, compared with a value in single quotes"
+        )
     field, sign, value = match.groups()
     compare = OPERATORS[sign]
     if field == "status":
         return lambda row: compare(row.status, value)
+    if field == REFERENCE:
+        return lambda row: compare(row.reference, value)
     stamp = parse_stamp(value)
     if stamp is None:
         raise FilterError("dateLastModified is compared with an ISO 8601 moment")
@@ -231,17 +271,3 @@ def _at(url: str, **changed: int) -> str:
 
 def _whole(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 12 else None  # noqa: PLR2004 - fits
-
-
-def _failure(status: int, code: str, description: str) -> Response:
-    body = {
-        "imsx_codeMajor": "failure",
-        "imsx_severity": "error",
-        "imsx_description": description,
-        "imsx_CodeMinor": {
-            "imsx_codeMinorField": [
-                {"imsx_codeMinorFieldName": "TargetEndSystem", "imsx_codeMinorFieldValue": code}
-            ]
-        },
-    }
-    return Response(to_json(body), status, media_type="application/json")

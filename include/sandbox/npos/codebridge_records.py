@@ -82,9 +82,14 @@ def _class_metadata(partner: Partner, offering: Offering, key: str) -> dict[str,
     }
 
 
+def enrollment_id(partner: Partner, index: int) -> str:
+    """Return the sourcedId of the enrollment of an assignment."""
+    return "enr-" + partner.world.token("enrollment", index)
+
+
 def enrollment(partner: Partner, learning: Learning) -> dict[str, Any]:
     """Return an assignment as a OneRoster enrollment."""
-    key = "enr-" + partner.world.token("enrollment", learning.index)
+    key = enrollment_id(partner, learning.index)
     user = "usr-" + partner.world.token("user", learning.person)
     cls = class_id(partner, learning.offering)
     begin = learning.started_at or learning.enrolled_at

@@ -21,6 +21,7 @@ class Row(NamedTuple):
         bad: Whether the record cannot become a platform record.
         deleted: Whether it carries a deletion mark.
         number: Its place in order of creation.
+        reference: The enrolling side's, for filters.
     """
 
     stamp: int
@@ -30,6 +31,7 @@ class Row(NamedTuple):
     bad: bool = False
     deleted: bool = False
     number: int = 0
+    reference: str = ""
 
 
 class Dataset:

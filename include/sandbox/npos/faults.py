@@ -23,7 +23,19 @@ Kind = Literal[
     "duplicate_ids",
     "wrong_charset",
     "empty_list",
+    "lost",
+    "slow_answer",
+    "odd_body",
+    "no_id",
+    "refuse",
+    "duplicate",
+    "forget_key",
+    "stay_pending",
 ]
+INSIDE = frozenset({"refuse", "duplicate", "forget_key", "stay_pending"})
+"""Kinds an enrolling partner carries out itself."""
+ACTED = frozenset({"lost", "slow_answer", "odd_body", "no_id"})
+"""Kinds that let the partner act and spoil how it tells."""
 
 
 class Fault(BaseModel):
@@ -32,6 +44,7 @@ class Fault(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     path_regex: str
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] | None = None
     after: int = Field(default=0, ge=0)
     times: int | None = Field(default=None, ge=1)
     kind: Kind
@@ -48,6 +61,7 @@ class Fault(BaseModel):
     megabytes: float = Field(default=1024, gt=0)
     count: int = Field(default=1, ge=1)
     charset: str = "utf-16"
+    reason: Literal["full", "closed"] = "full"
 
     _seen: int = PrivateAttr(default=0)
     _hits: int = PrivateAttr(default=0)
@@ -76,8 +90,9 @@ class Fault(BaseModel):
         return self._hits
 
     def takes(self, target: str) -> bool:
-        """Count the request and return whether it is hit."""
-        if not re.search(self.path_regex, target):
+        """Count the request and return whether it is hit; ``target`` is ``METHOD path?query``."""
+        method, _, address = target.partition(" ")
+        if self.method not in {None, method} or not re.search(self.path_regex, address):
             return False
         self._seen += 1
         if self._seen <= self.after or (self.times is not None and self._hits >= self.times):

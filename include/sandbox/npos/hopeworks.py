@@ -13,7 +13,10 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request, Response
 
 from include.sandbox.npos.dataset import Row, json_page
-from include.sandbox.npos.hopeworks_records import BAD_PROGRESS, BAD_SERVICES, progress, service
+from include.sandbox.npos.enrolments import FIRST_INDEX
+from include.sandbox.npos.hopeworks_enrolment import answer as _json
+from include.sandbox.npos.hopeworks_enrolment import enrolment_routes
+from include.sandbox.npos.hopeworks_records import BAD_PROGRESS, BAD_SERVICES, progress, progress_id, service
 from include.sandbox.npos.partner import Answer, Partner, Query, as_id, parse_stamp, to_json
 from include.sandbox.npos.world import DAY
 
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from include.sandbox.npos.enrolments import Enrolled
     from include.sandbox.npos.state import Resource
+    from include.sandbox.npos.world import Learning
 
 CLIENT_ID = "hopeworks-client"
 CLIENT_SECRET = "hopeworks-sandbox-secret"  # noqa: S105 - a loopback sandbox's, published in the docs
@@ -51,9 +56,9 @@ class Hopeworks(Partner):
                 record = service(self, offering)
                 rows.append(self._row(record, self.stamp(offering.modified), offering.number))
         else:
-            known = [self.world.token("service", index, size=16) for index in range(self._known())]
+            known = [self.offering_key(index) for index in range(self._known())]
             for learning in self.world.assignments(self.state.day):
-                record = progress(self, learning, known)
+                record = progress(self, learning, known[learning.offering])
                 rows.append(self._row(record, self.stamp(learning.modified), learning.index))
         return rows + self._odd_rows(resource)
 
@@ -86,6 +91,20 @@ class Hopeworks(Partner):
             made.append(self._row(full, self.stamp(moment), number)._replace(bad=bad))
         return made
 
+    def offering_key(self, index: int) -> str:
+        """Return the id of a service."""
+        return _dashed(self.world.token("service", index, size=16))
+
+    def enrolled_id(self, entry: Enrolled) -> str:
+        """Return the id of a progress record."""
+        return progress_id(self, FIRST_INDEX + entry.number)
+
+    def enrolled_row(self, entry: Enrolled, learning: Learning) -> Row:
+        """Return the progress; it carries the sender's reference."""
+        record = progress(self, learning, self.offering_key(learning.offering))
+        record["external_reference"] = entry.reference
+        return self._row(record, self.stamp(learning.modified), learning.index)
+
     def injected_row(self, record: Any, default: datetime) -> Row:
         """Return the row of an injected record."""
         fields = record if isinstance(record, dict) else {}
@@ -109,6 +128,7 @@ class Hopeworks(Partner):
         async def learner_progress(request: Request) -> Response:
             return self._list("assignments", request)
 
+        router.include_router(enrolment_routes(self))
         return router
 
     def _issue(self, headers: Mapping[str, str], body: bytes) -> Response:
@@ -131,13 +151,14 @@ class Hopeworks(Partner):
         self._tokens[token] = now + TOKEN_SECONDS
         return _json({"access_token": token, "token_type": "Bearer", "expires_in": TOKEN_SECONDS}, 200)
 
-    def _authorised(self, request: Request) -> bool:
+    def authorised(self, request: Request) -> bool:
+        """Return whether the request carries a token that is good."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         return scheme.lower() == "bearer" and self._tokens.get(token, 0) > time.monotonic()
 
     def _list(self, resource: Resource, request: Request) -> Response:
-        if not self._authorised(request):
-            return self._unauthorised()
+        if not self.authorised(request):
+            return self.unauthorised()
         query = request.query_params
         page, size = _whole(query.get("page", "1")), _whole(query.get("per_page", "50"))
         if page is None or page < 1 or size is None or not 1 <= size <= MOST_PER_PAGE:
@@ -165,7 +186,8 @@ class Hopeworks(Partner):
         body = json_page(head[:-1] + b',"contents":', rows, b"}")
         return Response(body, media_type="application/json")
 
-    def _unauthorised(self) -> Response:
+    def unauthorised(self) -> Response:
+        """Refuse the token."""
         answer = _json({"error": "invalid_token"}, 401)
         answer.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"'
         return answer
@@ -173,7 +195,7 @@ class Hopeworks(Partner):
     def refuse(self) -> Response:
         """Make all tokens issued so far void."""
         self.renew()
-        return self._unauthorised()
+        return self.unauthorised()
 
     def renew(self) -> None:
         """Forget all tokens."""
@@ -224,10 +246,6 @@ def _basic(header: str) -> tuple[str, str] | None:
 
 def _whole(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 9 else None  # noqa: PLR2004 - fits
-
-
-def _json(body: Any, status: int) -> Response:
-    return Response(to_json(body), status, media_type="application/json")
 
 
 def _problem(detail: str) -> Response:

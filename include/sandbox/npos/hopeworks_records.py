@@ -200,16 +200,20 @@ def _attribute(ident: Any, index: int, link_type: str, code: str, name: str) -> 
     return {"id": ident("attribute", index, link_type), "link_type": link_type, "taxonomy_term": term}
 
 
-def progress(partner: Partner, learning: Learning, services: list[str]) -> dict[str, Any]:
-    """Return one learner's progress; ``services`` are the hexadecimal ids by offering index."""
-    token = services[learning.offering]
+def progress_id(partner: Partner, index: int) -> str:
+    """Return the id of the progress of an assignment."""
+    return "lp-" + partner.world.token("progress", index, size=6)
+
+
+def progress(partner: Partner, learning: Learning, service_id: str) -> dict[str, Any]:
+    """Return one learner's progress."""
     finished = learning.score is not None
     passed = learning.state == "completed" if finished else None
     iso = partner.iso
-    key = partner.world.token("progress", learning.index, size=6)
+    key = progress_id(partner, learning.index)
     return {
-        "id": f"lp-{key}",
-        "service_id": f"{token[:8]}-{token[8:12]}-{token[12:16]}-{token[16:20]}-{token[20:]}",
+        "id": key,
+        "service_id": service_id,
         "learner_ref": "L-" + partner.world.token("learner", learning.person),
         "attempt": learning.attempt,
         "state": STATE.get(learning.state, learning.state),
@@ -220,7 +224,7 @@ def progress(partner: Partner, learning: Learning, services: list[str]) -> dict[
         "passed": passed,
         "score": {"raw": learning.score, "min": 0, "max": 100} if finished else None,
         "grade": _grade(learning.score or 0, passed=bool(passed)) if finished else None,
-        "certificate_url": f"https://hopeworks.example/certificates/{key}" if passed else None,
+        "certificate_url": f"https://hopeworks.example/certificates/{key[3:]}" if passed else None,
         "mentor_ref": f"C-{learning.person % 40:03d}" if learning.index % 9 == 0 else None,
         "applied_at": iso(learning.requested_at),
         "accepted_at": iso(learning.accepted_at),

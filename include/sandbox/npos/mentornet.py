@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fastapi import APIRouter, Request, Response
 
 from include.sandbox.npos.dataset import Row, json_page
-from include.sandbox.npos.mentornet_records import BAD_MATCHES, BAD_PROGRAMS, match, program, program_id
+from include.sandbox.npos.enrolments import FIRST_INDEX
+from include.sandbox.npos.mentornet_enrolment import enrolment_routes
+from include.sandbox.npos.mentornet_records import (
+    BAD_MATCHES,
+    BAD_PROGRAMS,
+    match,
+    match_id,
+    program,
+    program_id,
+)
 from include.sandbox.npos.partner import Answer, Partner, Query, as_id, to_json
 from include.sandbox.npos.world import DAY
 
@@ -20,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from include.sandbox.npos.enrolments import Enrolled
     from include.sandbox.npos.state import Resource, SandboxState
+    from include.sandbox.npos.world import Learning
 
 KEY = "mentornet-sandbox-key"
 MOST = 1000
@@ -72,6 +83,19 @@ class Mentornet(Partner):
         status = str(record.get("status") or record.get("state"))
         return Row(stamp, as_id(ident), to_json(record), status, number=number)
 
+    def offering_key(self, index: int) -> str:
+        """Return the number of a programme."""
+        return str(program_id(index))
+
+    def enrolled_id(self, entry: Enrolled) -> str:
+        """Return the number of a match."""
+        return match_id(FIRST_INDEX + entry.number)
+
+    def enrolled_row(self, entry: Enrolled, learning: Learning) -> Row:
+        """Return the match; it has no place for the sender's reference."""
+        row = self._row(match(self, learning), self.stamp(learning.modified), learning.index)
+        return row._replace(reference=entry.reference)
+
     def injected_row(self, record: Any, default: datetime) -> Row:
         """Return the row of an injected record."""
         fields = record if isinstance(record, dict) else {}
@@ -88,24 +112,32 @@ class Mentornet(Partner):
 
     def router(self) -> APIRouter:
         """Return the two lists."""
-        router = APIRouter(prefix="/api/v1")
+        router = APIRouter()
 
-        @router.get("/list_programs")
+        @router.get("/api/v1/list_programs")
         async def list_programs(request: Request) -> Response:
             return self._list("offerings", "programs", request)
 
-        @router.get("/list_matches")
+        @router.get("/api/v1/list_matches")
         async def list_matches(request: Request) -> Response:
             return self._list("assignments", "matches", request)
 
+        router.include_router(enrolment_routes(self))
         return router
 
-    def _list(self, resource: Resource, name: str, request: Request) -> Response:
-        query = request.query_params
-        if not hmac.compare_digest(query.get("apikey", "").encode(), KEY.encode()):
+    def refusal(self, request: Request) -> Response | None:
+        """Return why a request is not answered, if it is not: another key, too many of them."""
+        key = request.query_params.get("apikey", "")
+        if not hmac.compare_digest(key.encode(), KEY.encode()):
             return self.refuse()
         if self._too_fast():
             return _error(403, "throttled", "Too many requests, please slow down.")
+        return None
+
+    def _list(self, resource: Resource, name: str, request: Request) -> Response:
+        if refusal := self.refusal(request):
+            return refusal
+        query = request.query_params
         count, after = query.get("count", "50"), read_cursor(query.get("cursor", ""))
         if after is None or not (count.isascii() and count.isdigit() and 1 <= int(count[:9]) <= MOST):
             return _error(400, "bad_request", "Bad cursor or count.")

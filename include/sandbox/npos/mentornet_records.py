@@ -74,6 +74,11 @@ def program_id(index: int) -> int:
     return 1000 + index
 
 
+def match_id(index: int) -> str:
+    """Return the number of an assignment's match."""
+    return f"MN-{index:06d}"
+
+
 def typed_date(exact: datetime, form: int) -> str:
     """Return a moment as local text in one of the three forms (0, 1, 2)."""
     local = exact.astimezone(LONDON)
@@ -131,7 +136,7 @@ def match(partner: Partner, learning: Learning) -> dict[str, Any]:
     unsure = index % 23 == 0
     space = "" if index % 2 else " "
     return {
-        "match_no": f"MN-{index:06d}",
+        "match_no": match_id(index),
         "prog": program_id(learning.offering),
         "mentee": "ME-" + partner.world.token("mentee", learning.person, size=4),
         "mentor": f"MR-{learning.person % 60:04d}",

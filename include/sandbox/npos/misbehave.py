@@ -10,7 +10,8 @@ from urllib.parse import parse_qsl, urlencode
 
 import orjson
 
-from include.sandbox.npos.partner import Answer, Query, to_json
+from include.sandbox.npos.faults import ACTED, INSIDE
+from include.sandbox.npos.partner import FAULT, Answer, Query, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SECRETS = frozenset({"apikey", "client_secret", "access_token", "token"})
 KEPT_REQUESTS = 2000
 OK, BAD_REQUEST = 200, 400
+IDS = frozenset({"id", "sourcedId", "match_no"})
 CHUNK = b'{"id":"endless","note":"' + b"x" * 65_000 + b'"},'
 
 
@@ -74,7 +76,7 @@ class Misbehaviour:
         raw = scope["query_string"].decode("latin-1")
         entry = {"method": scope["method"], "path": path, "query": masked(raw), "status": None}
         self.log.append(entry)
-        delay, fault = self._faults.strike(f"{path}?{raw}" if raw else path)
+        delay, fault = self._faults.strike(f"{scope['method']} {path}{'?' * bool(raw)}{raw}")
         if delay:
             await asyncio.sleep(delay)
 
@@ -85,8 +87,12 @@ class Misbehaviour:
 
         if fault is None:
             await self._app(scope, receive, noting)
-            return
-        await _send(await self._strike(fault, scope, receive), noting)
+        elif fault.kind in INSIDE:
+            await self._app({**scope, FAULT: fault}, receive, noting)
+        elif fault.kind in ACTED:
+            await _told_badly(fault, await _captured(self._app, scope, receive), send, noting)
+        else:
+            await _send(await self._strike(fault, scope, receive), noting)
 
     async def _strike(self, fault: Fault, scope: Scope, receive: Receive) -> Reply:
         async def ask(query: Query) -> Reply:
@@ -205,6 +211,35 @@ def _wrong_charset(fault: Fault, reply: Reply) -> Reply:
 
 BYTES: dict[str, Callable[[Fault, Reply], Reply]] = {"truncate": _truncate, "wrong_charset": _wrong_charset}
 """Faults that spoil the bytes of a good answer."""
+
+
+async def _told_badly(fault: Fault, reply: Reply, send: Send, noting: Send) -> None:
+    """Spoil how the partner tells what it has done already."""
+    match fault.kind:
+        case "lost":
+            await _break_off(send)
+            return
+        case "slow_answer":
+            await asyncio.sleep(fault.seconds)
+        case "odd_body":
+            reply.body = to_json({"message": "Thank you!"} if fault.body is None else fault.body)
+        case "no_id":
+            reply.body = to_json(_without_ids(orjson.loads(reply.body))) if reply.body else b""
+    await _send(reply, noting)
+
+
+async def _break_off(send: Send) -> None:
+    """Close the connection without a byte of answer, as a crash of the partner's machine would."""
+    # uvicorn's ``send`` is a method of the request's cycle; ASGI itself has no word for this.
+    cycle: Any = getattr(send, "__self__", None)
+    cycle.transport.abort()
+    cycle.response_started = cycle.response_complete = cycle.disconnected = True
+
+
+def _without_ids(body: Any) -> Any:
+    if isinstance(body, dict):
+        return {key: _without_ids(value) for key, value in body.items() if key not in IDS}
+    return [_without_ids(item) for item in body] if isinstance(body, list) else body
 
 
 async def _captured(app: ASGIApp, scope: Scope, receive: Receive) -> Reply:

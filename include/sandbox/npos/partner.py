@@ -11,17 +11,23 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import orjson
 
 from include.sandbox.npos.dataset import Dataset, Row
+from include.sandbox.npos.enrolments import Enrolments
 from include.sandbox.npos.world import DAY, World
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
-    from fastapi import APIRouter, Response
+    from fastapi import APIRouter, Request, Response
 
+    from include.sandbox.npos.enrolments import Enrolled, Place
+    from include.sandbox.npos.faults import Fault
     from include.sandbox.npos.state import Injected, Resource, SandboxState
+    from include.sandbox.npos.world import Learning, Offering
 
 Query = dict[str, str]
+FAULT = "sandbox_fault"
+"""Where a request's scope keeps the fault that the partner itself carries out."""
 
 
 @dataclass
@@ -44,7 +50,12 @@ class Partner(ABC):
     def __init__(self, state: SandboxState) -> None:
         self.state = state
         self.world = World(self.name, state.seed, state.scale, self.soft_deletes)
-        self._version = -1
+        self.enrolments = Enrolments(state.folder / f"enrolments-{self.name}.jsonl")
+        self._ids: dict[str, int] = {}
+        self._version = (-1, -1)
+        self._base_version = -1
+        self._base: dict[str, list[Row]] = {}
+        self._offerings: dict[str, Offering] = {}
         self._datasets: dict[str, Dataset] = {}
 
     @abstractmethod
@@ -58,6 +69,18 @@ class Partner(ABC):
     @abstractmethod
     def injected_row(self, record: Any, default: datetime) -> Row:
         """Return the row of an injected record; ``default`` is its stamp when it has none."""
+
+    @abstractmethod
+    def offering_key(self, index: int) -> str:
+        """Return the partner's id of an offering."""
+
+    @abstractmethod
+    def enrolled_row(self, entry: Enrolled, learning: Learning) -> Row:
+        """Return the row of one who was enrolled over the API."""
+
+    @abstractmethod
+    def enrolled_id(self, entry: Enrolled) -> str:
+        """Return the partner's id of an enrolment."""
 
     @abstractmethod
     def refuse(self) -> Response:
@@ -100,12 +123,54 @@ class Partner(ABC):
         return self._fresh()[resource]
 
     def _fresh(self) -> dict[str, Dataset]:
-        if self._version != self.state.version:
-            self._datasets = {
-                resource: Dataset(self._with_injected(resource)) for resource in ("offerings", "assignments")
-            }
-            self._version = self.state.version
+        self._renew_base()
+        self.enrolments.settle(self.state.day)
+        version = (self.state.version, self.enrolments.version)
+        if self._version != version:
+            enrolled = [
+                self.enrolled_row(entry, learning)
+                for entry, learning in self.enrolments.learnings(self.state.day)
+            ]
+            if self._version[0] != version[0]:
+                self._datasets = {"offerings": Dataset(self._base["offerings"])}
+            self._datasets["assignments"] = Dataset(self._base["assignments"] + enrolled)
+            self._version = version
         return self._datasets
+
+    def _renew_base(self) -> None:
+        """Build what does not depend on enrolments; once a simulated day, it can take seconds."""
+        if self._base_version != self.state.version:
+            self._base = {
+                resource: self._with_injected(resource) for resource in ("offerings", "assignments")
+            }
+            self._offerings = {
+                self.offering_key(offering.number): offering
+                for offering in self.world.offerings(self.state.day)
+            }
+            self._base_version = self.state.version
+
+    def place(self, key: str) -> tuple[int | None, Place | None]:
+        """Return the index of an offering and whether it takes anyone; nothing for an unknown one."""
+        self._renew_base()
+        offering = self._offerings.get(key)
+        return (None, None) if offering is None else (offering.number, _place(offering))
+
+    def places(self) -> dict[str, str]:
+        """Return by offering id whether it takes anyone."""
+        self._renew_base()
+        return {key: _place(offering) for key, offering in self._offerings.items()}
+
+    def enrolled_as(self, ident: str) -> Enrolled | None:
+        """Return the enrolment of an id of the partner's."""
+        for number in self.enrolments.numbers()[len(self._ids) :]:
+            if entry := self.enrolments.number(number):
+                self._ids[self.enrolled_id(entry)] = number
+        return self.enrolments.number(self._ids.get(ident, -1))
+
+    def now(self) -> int:
+        """Return the moment, in minutes from the first day: the simulated day, the real time of day."""
+        clock = datetime.now(UTC)
+        return self.state.day * DAY + clock.hour * 60 + clock.minute
 
     def _with_injected(self, resource: Resource) -> list[Row]:
         rows = self.build(resource)
@@ -129,6 +194,18 @@ class Partner(ABC):
     def stamp(self, moment: int) -> int:
         """Return a moment in milliseconds since 1970."""
         return _epoch(self.state.first_day) + moment * 60_000
+
+
+def _place(offering: Offering) -> Place:
+    if offering.withdrawn or offering.state in {"draft", "paused", "closed"}:
+        return "closed"
+    return "full" if offering.state == "full" else "open"
+
+
+def fault_of(request: Request) -> Fault | None:
+    """Return what shall go wrong with this request inside the partner."""
+    fault: Fault | None = request.scope.get(FAULT)
+    return fault
 
 
 def _put(rows: list[Row], row: Row) -> list[Row]:

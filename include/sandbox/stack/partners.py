@@ -39,9 +39,12 @@ class Partners(Server):
                     raise ConnectionError(f"{name} answers {answer.status}")
 
     def values(self) -> dict[str, str]:
-        """Return the URLs and the admin token."""
+        """Return the URLs, the admin token, and that partners may live on this machine."""
         urls = {f"SPOTLIGHT_SANDBOX_{name.upper()}_URL": self._url(name) for name in SYSTEMS}
-        return urls | {"SPOTLIGHT_SANDBOX_ADMIN_TOKEN": self.secrets.get("admin")}
+        return urls | {
+            "SPOTLIGHT_SANDBOX_ADMIN_TOKEN": self.secrets.get("admin"),
+            "SPOTLIGHT_ALLOW_LOOPBACK": "true",
+        }
 
     def _url(self, name: str) -> str:
         return f"http://{LOCALHOST}:{self.port(name)}"

@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from base64 import urlsafe_b64encode
+from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
 
@@ -97,10 +99,11 @@ class Postgres(Server):
             apply_migrations(self.dsn("spotlight"))
 
     def values(self) -> dict[str, str]:
-        """Return the URIs of both databases."""
+        """Return the URIs of both databases, and the key under which the registry keeps partners' tokens."""
         return {
             "SPOTLIGHT_REGISTRY_DSN": self.dsn("spotlight"),
             "SPOTLIGHT_AIRFLOW_DSN": self.dsn("airflow"),
+            "SPOTLIGHT_TOKEN_KEY": _fernet_key(self.secrets.get("token")),
         }
 
     def _initdb(self) -> None:
@@ -133,6 +136,11 @@ class Postgres(Server):
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise StackError(f"postgres: initdb failed in {fresh}: {reason}")
         fresh.rename(self.data)
+
+
+def _fernet_key(secret: str) -> str:
+    """Return a secret as a Fernet key: 32 bytes in URL-safe base64."""
+    return urlsafe_b64encode(sha256(secret.encode()).digest()).decode()
 
 
 def _binaries() -> Path:
