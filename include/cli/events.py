@@ -99,7 +99,7 @@ def _told(data: dict[str, Any]) -> list[str]:
     if position := data.get("position"):
         post = f"post {position['post_id']}" if position["post_id"] is not None else ""
         return [word for word in (position["match_status"], post, position["deleted"] and "deleted") if word]
-    entity = data.get("offering") or data.get("assignment") or {}
+    entity = data.get("offering") or data.get("assignment") or data.get("enrolment") or {}
     told = [str(entity["status"])] if "status" in entity else []
     percent = entity.get("progress", {}).get("percent")
     if percent is not None:

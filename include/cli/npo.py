@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import json
 from textwrap import indent
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from include.cli.environment import use_local_stack
+from include.cli.npo_again import discard, gaps, quarantine, release, replay
+from include.cli.npo_credential import credential_commands
+from include.cli.npo_edit import activate, add, change_of, disable, edit, history, pause
+from include.cli.npo_leave import export, purge
+from include.cli.npo_look import check, preview
+from include.cli.npo_row import NpoId, open_registry, row_of, text_of
 from include.cli.output import AsJson, emit
-from include.errors import ConfigurationError
-from include.settings import get_settings
 
 if TYPE_CHECKING:
-    from include.registry.queries import Change, RawRow
+    from collections.abc import Callable
+
+    from include.registry.queries import RawRow
 
 app = typer.Typer(help="The NPO integrations: rows of the config table.", no_args_is_help=True)
 
-NpoId = Annotated[str, typer.Argument(help="The row's npo_id, such as hopeworks.")]
+_COMMANDS: tuple[Callable[..., None], ...] = (add, edit, check, preview, activate, pause, disable, history)
+_LATER: tuple[Callable[..., None], ...] = (gaps, replay, quarantine, release, discard, export, purge)
+
+for _command in _COMMANDS:
+    app.command()(_command)
+app.add_typer(credential_commands, name="credential")
+for _command in _LATER:
+    app.command()(_command)
 
 
 @app.command("list")
@@ -29,9 +41,8 @@ def list_rows(
     from include.registry.catalogue import parse_rows
     from include.registry.queries import all_rows
 
-    use_local_stack()
-    settings = get_settings()
-    rows = all_rows(settings.registry_dsn.get_secret_value(), settings.registry_timeout)
+    registry = open_registry()
+    rows = all_rows(registry.dsn, registry.timeout)
     _, broken = parse_rows(rows)
     problems = {row.npo_id: row.problem for row in broken}
     listed = [_listed(row, problems.get(row["npo_id"])) for row in rows]
@@ -48,20 +59,14 @@ def show(
     from include.registry import queries
     from include.registry.catalogue import parse_rows
 
-    use_local_stack()
-    settings = get_settings()
-    dsn, timeout = settings.registry_dsn.get_secret_value(), settings.registry_timeout
-    row = queries.row(dsn, npo_id, timeout)
-    if row is None:
-        raise ConfigurationError(
-            f"no row {npo_id!r} in integration.npo; 'spotlight npo list' names them", subject="registry"
-        )
+    registry = open_registry()
+    row = row_of(registry, npo_id)
     good, broken = parse_rows([row])
     problem = broken[0].problem if broken else None
     manifest = (
         load_manifest(good[0]).model_dump(mode="json", by_alias=True, exclude_defaults=True) if good else None
     )
-    changes = [_change(change) for change in queries.history(dsn, npo_id, timeout)]
+    changes = [change_of(change) for change in queries.history(registry.dsn, npo_id, registry.timeout)]
     shown = {"row": row, "problem": problem, "manifest_merged": manifest, "history": changes}
     emit(shown, _page(shown))
 
@@ -73,7 +78,7 @@ def _listed(row: RawRow, problem: str | None) -> dict[str, Any]:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     head = ("npo_id", "status", "connector", "schedule", "name")
-    lines = [[name.upper() for name in head], *([_text(row[name]) for name in head] for row in rows)]
+    lines = [[name.upper() for name in head], *([text_of(row[name]) for name in head] for row in rows)]
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     table = [
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -82,32 +87,10 @@ def _table(rows: list[dict[str, Any]]) -> str:
     return "\n".join([*table, *(f"! {row['npo_id']}: {row['problem']}" for row in rows if row["problem"])])
 
 
-def _text(value: Any) -> str:
-    """Return a value for a terminal: control characters in a name stay visible and do nothing."""
-    return value if isinstance(value, str) and value.isprintable() else json.dumps(value)
-
-
-def _change(change: Change) -> dict[str, Any]:
-    old, new = change.old_row or {}, change.new_row or {}
-    # Every update moves these; they say nothing about what was meant.
-    changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)} - {
-        "config_version",
-        "updated_at",
-        "updated_by",
-    }
-    return {
-        "at": change.changed_at.isoformat(timespec="seconds"),
-        "by": change.changed_by,
-        "operation": change.operation,
-        "fields": sorted(changed) if change.operation == "UPDATE" else [],
-        "status": new.get("status"),
-    }
-
-
 def _page(shown: dict[str, Any]) -> str:
     row, problem, manifest = shown["row"], shown["problem"], shown["manifest_merged"]
     width = max(map(len, row))
-    fields = [f"{key.ljust(width)}  {_text(value)}" for key, value in row.items()]
+    fields = [f"{key.ljust(width)}  {text_of(value)}" for key, value in row.items()]
     told = [
         f"  {change['at']} {change['operation']:<6} by {change['by']} {', '.join(change['fields'])}".rstrip()
         for change in shown["history"]

@@ -61,6 +61,46 @@ def insert_npo(dsn: str, npo: NpoConfig, timeout: int, *, changed_by: str | None
         connection.execute(query("insert_npo"), values)
 
 
+def update_npo(dsn: str, npo: NpoConfig, timeout: int, *, seen: int, changed_by: str | None = None) -> None:
+    """Write a row's columns, but neither its id nor its status.
+
+    Args:
+        dsn: Of the registry.
+        npo: The row as it is to be.
+        timeout: Seconds.
+        seen: The ``config_version`` the change was made from.
+        changed_by: Who is to stand in the history.
+
+    Raises:
+        ConfigurationError: Somebody changed the row in between, or a constraint refuses a value.
+        TransientError: The registry does not answer.
+    """
+    values = npo.model_dump() | {
+        "manifest": Jsonb(npo.manifest),
+        "allowed_hosts": list(npo.allowed_hosts),
+        "seen": seen,
+    }
+    with registry(dsn, timeout, changed_by=changed_by) as connection:
+        if connection.execute(query("update_npo"), values).rowcount == 0:
+            raise ConfigurationError(
+                f"row {npo.npo_id!r} was changed since it was read; nothing was written, try again",
+                subject=SUBJECT,
+            )
+
+
+def set_credential_ref(
+    dsn: str, npo_id: str, credential_ref: str, timeout: int, *, changed_by: str | None = None
+) -> bool:
+    """Give a row without a ``credential_ref`` one; return whether it had none.
+
+    Raises:
+        TransientError: The registry does not answer.
+    """
+    with registry(dsn, timeout, changed_by=changed_by) as connection:
+        values = {"npo_id": npo_id, "credential_ref": credential_ref}
+        return connection.execute(query("set_credential_ref"), values).rowcount > 0
+
+
 def set_status(
     dsn: str, npo_id: str, status: NpoStatus, timeout: int, *, changed_by: str | None = None
 ) -> None:

@@ -55,3 +55,17 @@ insert into integration.npo_pause (npo_id) values (%(npo_id)s) on conflict do no
 
 -- name: forget_pause
 delete from integration.npo_pause where npo_id = %(npo_id)s;
+
+-- name: update_npo
+-- Only the row that was read: two people editing at once must not undo each other's change.
+update integration.npo set
+    name = %(name)s, website = %(website)s, description = %(description)s, owner_email = %(owner_email)s,
+    connector = %(connector)s, base_url = %(base_url)s, allowed_hosts = %(allowed_hosts)s,
+    credential_ref = %(credential_ref)s, manifest = %(manifest)s, schedule = %(schedule)s,
+    timezone = %(timezone)s, start_date = %(start_date)s, requests_per_minute = %(requests_per_minute)s,
+    max_concurrency = %(max_concurrency)s
+where npo_id = %(npo_id)s and config_version = %(seen)s;
+
+-- name: set_credential_ref
+update integration.npo set credential_ref = %(credential_ref)s
+where npo_id = %(npo_id)s and credential_ref is null;
