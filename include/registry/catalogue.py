@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
@@ -13,20 +13,23 @@ from include.errors import ConfigurationError, IntegrationError
 from include.registry import queries
 from include.registry.models import BrokenRow, NpoConfig
 from include.registry.schedules import cron_expression
+from include.registry.shards import shard_of, shard_rows, snapshot_file
 from include.registry.snapshot import read_snapshot, write_snapshot
 from include.settings import get_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from include.registry.queries import RawRow
+    from include.registry.snapshot import Snapshot
     from include.settings import Settings
 
 log = logging.getLogger(__name__)
 
 DAG_PREFIX = "npo__"
 FIRST_YEAR, LAST_YEAR = 2000, 2100
-JUST_NOW = timedelta(seconds=10)
+WITH_DAG = frozenset({"active", "paused"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,36 +51,49 @@ class Catalogue:
     outage: str = ""
 
 
-def load(dag_id: str | None = None, settings: Settings | None = None) -> Catalogue:
-    """Return the rows with a DAG, from the registry or, in an outage, from the last good snapshot.
+def load_shard(shard: int, settings: Settings | None = None) -> Catalogue:
+    """Return a shard's rows with a DAG, from the registry or, in an outage, from the last good snapshot.
 
-    With ``dag_id`` (a task start asks for its own DAG only) just that row is read and checked.
-    A ``dag_id`` of another DAG family gives an empty catalogue and reads nothing.
+    Rows and findings are left in the shard's snapshot, for the next outage and for the health file.
 
     Raises:
-        ConfigurationError: Neither registry nor snapshot can be read; or the one row asked for is broken.
+        ConfigurationError: Neither registry nor snapshot can be read.
     """
     settings = settings or get_settings()
-    if dag_id is None:
-        return _checked(*_all_rows(settings))
-    if not dag_id.startswith(DAG_PREFIX):
-        return Catalogue((), (), "registry", datetime.now(tz=UTC))
-    catalogue = _checked(*_one_row(dag_id.removeprefix(DAG_PREFIX), settings))
-    if catalogue.broken:
-        raise ConfigurationError(catalogue.broken[0].problem, subject=catalogue.broken[0].npo_id)
+    path = snapshot_file(settings.registry_snapshot, shard)
+    try:
+        rows = shard_rows(settings.registry_dsn.get_secret_value(), shard, settings.registry_timeout)
+    except IntegrationError as error:
+        snapshot = _from_snapshot(path, error)
+        return _checked(snapshot.rows, snapshot.taken_at, str(error))
+    catalogue = _checked(rows)
+    try:
+        write_snapshot(path, rows, catalogue.broken)
+    except OSError as error:  # the DAGs are fine; only the next outage is not covered
+        log.warning("registry snapshot %s cannot be written: %s", path, error)
     return catalogue
 
 
-def read_just_now(settings: Settings, *, now: datetime) -> Catalogue | None:
-    """Return what another process has read from the registry just now, ``None`` if that is too long ago.
+def load_dag(dag_id: str, settings: Settings | None = None) -> NpoConfig | None:
+    """Return the row of one DAG: a task start asks for its own only. ``None``: no row has such a DAG.
 
-    Each read leaves a snapshot whose time stamp is that of the read; in an outage it stands still.
+    The manifest is not looked at: the stage reads and checks it, and can say more about it. A ``dag_id``
+    of another DAG family reads nothing.
+
+    Raises:
+        ConfigurationError: The row is broken; or neither registry nor snapshot can be read.
     """
-    snapshot = read_snapshot(settings.registry_snapshot)
-    if snapshot is None or not timedelta(0) <= now - snapshot.taken_at < JUST_NOW:
+    settings = settings or get_settings()
+    npo_id = dag_id.removeprefix(DAG_PREFIX)
+    if npo_id == dag_id:
         return None
-    configs, broken = parse_rows(snapshot.rows)
-    return Catalogue(tuple(configs), tuple(broken), "registry", snapshot.taken_at)
+    row = _one_row(npo_id, settings)
+    if row is None:
+        return None
+    try:
+        return _config(row)
+    except (ValueError, IntegrationError) as error:
+        raise ConfigurationError(_problem(error), subject=npo_id) from None
 
 
 def parse_rows(rows: Iterable[RawRow]) -> tuple[list[NpoConfig], list[BrokenRow]]:
@@ -88,43 +104,34 @@ def parse_rows(rows: Iterable[RawRow]) -> tuple[list[NpoConfig], list[BrokenRow]
         try:
             configs.append(_parsed(row))
         except (ValueError, IntegrationError) as error:
-            broken.append(BrokenRow(str(row.get("npo_id")), _problem(error)))
+            version = row.get("config_version")
+            broken.append(
+                BrokenRow(str(row.get("npo_id")), _problem(error), version if isinstance(version, int) else 0)
+            )
     return configs, broken
 
 
-def _all_rows(settings: Settings) -> tuple[list[RawRow], datetime | None, str]:
-    try:
-        rows = queries.active_rows(settings.registry_dsn.get_secret_value(), settings.registry_timeout)
-    except IntegrationError as error:
-        return *_from_snapshot(settings, error), str(error)
-    try:
-        write_snapshot(settings.registry_snapshot, rows)
-    except OSError as error:  # the DAGs are fine; only the next outage is not covered
-        log.warning("registry snapshot %s cannot be written: %s", settings.registry_snapshot, error)
-    return rows, None, ""
-
-
-def _one_row(npo_id: str, settings: Settings) -> tuple[list[RawRow], datetime | None, str]:
+def _one_row(npo_id: str, settings: Settings) -> RawRow | None:
     try:
         row = queries.row(settings.registry_dsn.get_secret_value(), npo_id, settings.registry_timeout)
     except IntegrationError as error:
-        rows, taken_at = _from_snapshot(settings, error)
-        return [row for row in rows if row.get("npo_id") == npo_id], taken_at, str(error)
-    return [row] if row and row["status"] in {"active", "paused"} else [], None, ""
+        snapshot = _from_snapshot(snapshot_file(settings.registry_snapshot, shard_of(npo_id)), error)
+        return next((row for row in snapshot.rows if row.get("npo_id") == npo_id), None)
+    return row if row and row["status"] in WITH_DAG else None
 
 
-def _from_snapshot(settings: Settings, outage: IntegrationError) -> tuple[list[RawRow], datetime]:
-    snapshot = read_snapshot(settings.registry_snapshot)
+def _from_snapshot(path: Path, outage: IntegrationError) -> Snapshot:
+    snapshot = read_snapshot(path)
     if snapshot is None:
         raise ConfigurationError(
             f"no NPO DAG can be built: {outage.message}, and there is no snapshot of an earlier read at "
-            f"{settings.registry_snapshot}; start PostgreSQL or set SPOTLIGHT_REGISTRY_DSN",
+            f"{path}; start PostgreSQL or set SPOTLIGHT_REGISTRY_DSN",
             subject="registry",
         ) from outage
-    return snapshot.rows, snapshot.taken_at
+    return snapshot
 
 
-def _checked(rows: Sequence[RawRow], taken_at: datetime | None, outage: str) -> Catalogue:
+def _checked(rows: Sequence[RawRow], taken_at: datetime | None = None, outage: str = "") -> Catalogue:
     configs, broken = parse_rows(rows)
     return Catalogue(
         tuple(configs),
@@ -138,12 +145,17 @@ def _checked(rows: Sequence[RawRow], taken_at: datetime | None, outage: str) -> 
 def _parsed(row: RawRow) -> NpoConfig:
     from include.connectors.discovery import load_manifest
 
+    npo = _config(row)
+    load_manifest(npo)
+    return npo
+
+
+def _config(row: RawRow) -> NpoConfig:
     # Only the fields we know: a column added by a later release must not break every row.
     npo = NpoConfig.model_validate({key: row[key] for key in NpoConfig.model_fields if key in row})
     cron_expression(npo.npo_id, npo.schedule)
     if not FIRST_YEAR <= npo.start_date.year <= LAST_YEAR:
         raise ValueError(f"start_date: {npo.start_date} is not between {FIRST_YEAR} and {LAST_YEAR}")
-    load_manifest(npo)
     return npo
 
 

@@ -1,23 +1,27 @@
-"""Keep the pause switch and the presence of Airflow's NPO DAGs in step with the registry.
+"""Keep Airflow's NPO DAGs, their pause switches and their presence in step with the registry.
 
-A DAG file can pause a DAG only when Airflow sees it for the first time, and Airflow drops a DAG that
-is gone from its file only after a minute or two. So a small thread beside the triggerer compares
-registry and Airflow every few seconds. The row decides while it says ``paused``; once it is ``active``
-again only what this module paused is unpaused, and a person's own pause stays. What we paused is
-noted in ``integration.npo_pause``.
+Airflow reads a DAG file now and then, lets it pause a DAG only when it sees it for the first time, and
+drops a DAG that is gone from its file only after a minute or two. So a small thread beside the triggerer
+looks at the registry every second: the file of a changed row is read at once, its switches are set.
+The row decides while it says ``paused``; once it is ``active`` again only what this module paused is
+unpaused, and a person's own pause stays. What we paused is noted in ``integration.npo_pause``.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from include.registry.catalogue import DAG_PREFIX
 from include.registry.connection import registry
 from include.registry.models import NpoStatus
+from include.registry.reparse import Watch, ask, reading_began
+from include.registry.shards import row_versions
 from include.registry.sql import query
 
 if TYPE_CHECKING:
@@ -28,7 +32,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SECONDS_BETWEEN_LOOKS = 10.0
+SECONDS_BETWEEN_LOOKS = 1.0
+LOOKS_BETWEEN_COMPARISONS = 10
 ACTOR = "npo registry"
 
 
@@ -117,18 +122,55 @@ def follow_once(settings: Settings) -> list[tuple[str, Step]]:
     return done
 
 
+def follow_changes(settings: Settings, watch: Watch, *, now: datetime) -> Watch:
+    """Look for rows that changed since the last look; set their switches, have their files read again.
+
+    Args:
+        settings: Where the registry is.
+        watch: What the last look returned; ``Watch()`` before the first.
+        now: The time of this look (UTC).
+
+    Raises:
+        IntegrationError: The registry cannot be read.
+        sqlalchemy.exc.SQLAlchemyError: Airflow's database cannot.
+    """
+    rows = row_versions(settings.registry_dsn.get_secret_value(), settings.registry_timeout)
+    listed = () if watch.known is not None else (key for key, dag in _dags().items() if dag.listed)
+    watch = watch.see(rows, listed, now)
+    if not watch.waiting:
+        return watch
+    if watch.fresh:
+        _tell(follow_once(settings))
+    watch = watch.settle(reading_began(watch.waiting))
+    if files := watch.files(now):
+        ask(files)
+    return watch.asked(watch.due(now), now)
+
+
 def follow(settings: Settings, stop: threading.Event, *, every: float = SECONDS_BETWEEN_LOOKS) -> None:
-    """Follow the registry until told to stop; an outage is logged once and waited out."""
-    failing = False
-    while not stop.wait(every):
+    """Follow the registry until told to stop; an outage is logged once and waited out.
+
+    A look at the rows' versions is cheap and finds what changed. Now and then everything is compared: a
+    person may have clicked, or a reading under way may have brought back a DAG whose row is gone.
+    """
+    failing, watch = False, Watch()
+    for look in itertools.count():
+        if stop.wait(every):
+            return
         try:
-            for npo_id, step in follow_once(settings):
-                log.info("%s%s: %s, as the registry says", DAG_PREFIX, npo_id, step)
+            if look % LOOKS_BETWEEN_COMPARISONS == 0:
+                _tell(follow_once(settings))
+            watch = follow_changes(settings, watch, now=datetime.now(tz=UTC))
             failing = False
         except Exception as error:  # noqa: BLE001 - the host process must outlive any fault of ours
             if not failing:
                 log.warning("the DAGs' switches do not follow the registry for now: %s", error)
             failing = True
+
+
+def _tell(done: list[tuple[str, Step]]) -> None:
+    for npo_id, step in done:
+        log.info("%s%s: %s, as the registry says", DAG_PREFIX, npo_id, step)
 
 
 def _rows(settings: Settings) -> list[RowState]:

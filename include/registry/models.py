@@ -91,7 +91,8 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class BrokenRow:
-    """A row that cannot become a DAG, and what is wrong with it in one line."""
+    """A row that cannot become a DAG, what is wrong with it in one line, and the version that was seen."""
 
     npo_id: str
     problem: str
+    config_version: int = 0

@@ -1,4 +1,4 @@
-"""The last good rows in a file: DAGs stay when the registry cannot be reached at parse."""
+"""The last good rows of a shard in a file: DAGs stay when the registry cannot be reached at parse."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from include.registry.models import BrokenRow
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,14 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Rows as they were last read, and when that was (UTC)."""
+    """Rows as they were last read, when that was (UTC), and which of them were found broken."""
 
     rows: list[RawRow]
     taken_at: datetime
+    broken: tuple[BrokenRow, ...] = ()
 
 
-def write_snapshot(path: Path, rows: Sequence[RawRow]) -> bool:
-    """Keep the rows in ``path``; return whether the content changed.
+def write_snapshot(path: Path, rows: Sequence[RawRow], broken: Sequence[BrokenRow] = ()) -> bool:
+    """Keep the rows, and what was found wrong with them, in ``path``; return whether the content changed.
 
     A reader sees the old file or the new one, never a part. Unchanged rows only move the file's
     time stamp, which says when the registry was last read.
@@ -33,7 +36,8 @@ def write_snapshot(path: Path, rows: Sequence[RawRow]) -> bool:
     Raises:
         OSError: The folder cannot be made or written.
     """
-    content = json.dumps(rows, sort_keys=True, separators=(",", ":")).encode()
+    kept = {"rows": rows, "broken": [[one.npo_id, one.problem, one.config_version] for one in broken]}
+    content = json.dumps(kept, sort_keys=True, separators=(",", ":")).encode()
     try:
         if path.read_bytes() == content:
             os.utime(path)
@@ -55,10 +59,11 @@ def write_snapshot(path: Path, rows: Sequence[RawRow]) -> bool:
 def read_snapshot(path: Path) -> Snapshot | None:
     """Return the last good rows, ``None`` when there is no readable snapshot."""
     try:
-        rows = json.loads(path.read_bytes())
+        kept = json.loads(path.read_bytes())
         taken_at = datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
-    except (OSError, ValueError):
+        rows, broken = kept["rows"], tuple(BrokenRow(*one) for one in kept["broken"])
+    except (OSError, ValueError, TypeError, KeyError):
         return None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         return None
-    return Snapshot(rows, taken_at)
+    return Snapshot(rows, taken_at, broken)

@@ -13,22 +13,41 @@ from typing import Any
 
 import pytest
 
-from tests.dags.conftest import Parse
+from include.registry.shards import SHARDS, shard_file, shard_of
+from include.settings import PROJECT_ROOT
+from tests.dags.conftest import NOWHERE, Parse, empty, insert_three_rows, parsed_by
 
 STAGES = ["extract", "land_raw", "validate", "transform", "publish"]
-NOWHERE = "postgresql://nobody:hidden-password@127.0.0.1:9/none"
 Sql = Callable[..., None]
 
 
 @pytest.fixture
 def parse(parse: Parse) -> Parse:
     """Return the function that parses ``dags/``; of what it finds, the DAGs of NPOs."""
+    return lambda **environment: of_npos(parse(**environment))
 
-    def run(**environment: str) -> dict[str, Any]:
-        parsed = parse(**environment)
-        return parsed | {"dags": {key: dag for key, dag in parsed["dags"].items() if key.startswith("npo__")}}
 
-    return run
+def of_npos(parsed: dict[str, Any]) -> dict[str, Any]:
+    return parsed | {"dags": {key: dag for key, dag in parsed["dags"].items() if key.startswith("npo__")}}
+
+
+@pytest.fixture(scope="module")
+def of_three(
+    parse_server: subprocess.Popen[str],
+    airflow_environment: dict[str, str],
+    shared_registry: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Any]:
+    """What a parse finds with the three rows, for all tests that change nothing."""
+    empty(shared_registry)
+    insert_three_rows(shared_registry)
+    folder = tmp_path_factory.mktemp("three")
+    own = {
+        "ASKED_FILE": str(folder / "asked.txt"),
+        "SPOTLIGHT_REGISTRY_DSN": shared_registry,
+        "SPOTLIGHT_REGISTRY_SNAPSHOT": str(folder / "snapshot.json"),
+    }
+    return of_npos(parsed_by(parse_server, airflow_environment | own))
 
 
 def tasks(dag: dict[str, Any]) -> list[dict[str, Any]]:
@@ -39,26 +58,40 @@ def last_line(error: str) -> str:
     return error.strip().splitlines()[-1]
 
 
-def test_every_active_row_is_a_dag_of_five_stages_in_a_chain(three_rows: tuple[str, ...], parse: Parse):
-    parsed = parse()
-    assert parsed["errors"] == {}
-    assert sorted(parsed["dags"]) == [f"npo__{npo_id}" for npo_id in three_rows]
-    for dag in parsed["dags"].values():
+def test_every_active_row_is_a_dag_of_five_stages_in_a_chain(of_three: dict[str, Any]):
+    assert of_three["errors"] == {}
+    assert sorted(of_three["dags"]) == ["npo__codebridge", "npo__hopeworks", "npo__mentornet"]
+    for dag in of_three["dags"].values():
         assert [task["task_id"] for task in tasks(dag)] == STAGES
         assert [task.get("downstream_task_ids", []) for task in tasks(dag)] == [[s] for s in STAGES[1:]] + [
             []
         ]
 
 
-def test_parsing_all_files_reads_the_registry_once_and_nothing_else(
+def test_parsing_reads_each_shard_once_and_nothing_else(
     three_rows: tuple[str, ...], parse: Parse, asked: Path
 ):
+    parse()  # the health file looks itself at shards whose file was never read
     parsed = parse()
     reads = [one for one in parsed["statements"] if "set_config" not in one]
-    assert len(reads) == 1, reads  # npo_registry_health.py uses what npo_integration.py has just read
-    assert reads[0].endswith('collate "C"')
+    assert len([one for one in reads if "get_byte" in one]) == SHARDS
+    [health] = [one for one in reads if "get_byte" not in one]  # it uses what the shards' files have found
+    assert "config_version" in health
+    assert "to_jsonb" not in health
     assert parsed["network"] == []
     assert not asked.exists(), asked.read_text()
+
+
+def test_a_task_start_reads_one_row(three_rows: tuple[str, ...], parse: Parse):
+    parsed = parse(_AIRFLOW_PARSING_CONTEXT_DAG_ID="npo__hopeworks")
+    [read] = [one for one in parsed["statements"] if "set_config" not in one]
+    assert "where npo_id =" in read
+
+
+def test_each_dag_is_defined_by_the_file_of_its_shard(of_three: dict[str, Any]):
+    files = {dag_id: Path(dag["dag"]["fileloc"]).name for dag_id, dag in of_three["dags"].items()}
+    assert len(set(files.values())) == 3
+    assert files == {dag_id: shard_file(shard_of(dag_id.removeprefix("npo__"))) for dag_id in files}
 
 
 def test_the_secrets_backend_of_these_tests_would_notice_a_read(
@@ -72,16 +105,16 @@ def test_the_secrets_backend_of_these_tests_would_notice_a_read(
     assert set(asked.read_text().splitlines()) == {"connection some_api"}
 
 
-def test_no_heavy_module_is_imported_at_parse(three_rows: tuple[str, ...], parse: Parse):
-    assert parse()["modules"] == []
+def test_no_heavy_module_is_imported_at_parse(of_three: dict[str, Any]):
+    assert of_three["modules"] == []
 
 
-def test_every_dag_and_task_keeps_the_policy(three_rows: tuple[str, ...], parse: Parse):
-    assert parse()["violations"] == []
+def test_every_dag_and_task_keeps_the_policy(of_three: dict[str, Any]):
+    assert of_three["violations"] == []
 
 
-def test_every_dag_says_whose_it_is_and_what_it_may_take(three_rows: tuple[str, ...], parse: Parse):
-    for dag_id, dag in parse()["dags"].items():
+def test_every_dag_says_whose_it_is_and_what_it_may_take(of_three: dict[str, Any]):
+    for dag_id, dag in of_three["dags"].items():
         connector = dag_id.removeprefix("npo__")
         assert dag["dag"]["tags"] == sorted(["npo", connector])
         assert dag["dag"]["catchup"] is False
@@ -97,8 +130,8 @@ def test_every_dag_says_whose_it_is_and_what_it_may_take(three_rows: tuple[str, 
             assert task["pool"] == ("npo_extract" if task["task_id"] == "extract" else "integration_store")
 
 
-def test_the_dag_tells_nothing_personal(three_rows: tuple[str, ...], parse: Parse):
-    assert "bloggs" not in json.dumps(parse()["dags"])
+def test_the_dag_tells_nothing_personal(of_three: dict[str, Any]):
+    assert "bloggs" not in json.dumps(of_three["dags"])
 
 
 def test_two_processes_with_different_hash_seeds_serialise_the_same(
@@ -109,6 +142,7 @@ def test_two_processes_with_different_hash_seeds_serialise_the_same(
         " manifest = manifest || '{}'::jsonb"
     )
     one, other = parse_afresh(PYTHONHASHSEED="1"), parse_afresh(PYTHONHASHSEED="4242")
+    assert {"npo__hopeworks", "npo_enrolment", "esr_inbound", "maintenance"} <= set(one["dags"])
     assert json.dumps(one["dags"], sort_keys=True) == json.dumps(other["dags"], sort_keys=True)
 
 
@@ -152,7 +186,7 @@ def test_a_task_of_a_row_that_broke_meanwhile_says_what_is_wrong(
     sql("update integration.npo set timezone = 'Mars/Base' where npo_id = 'mentornet'")
     parsed = parse(_AIRFLOW_PARSING_CONTEXT_DAG_ID="npo__mentornet")
     [(file, error)] = parsed["errors"].items()
-    assert file.endswith("npo_integration.py")
+    assert file.endswith(shard_file(shard_of("mentornet")))
     assert "mentornet: timezone: " in last_line(error)
 
 
@@ -161,8 +195,9 @@ def test_an_outage_leaves_every_dag_in_place_and_is_told(
 ):
     before = parse()
     a_minute_ago = time.time() - 61
-    os.utime(tmp_path / "snapshot.json", (a_minute_ago, a_minute_ago))
-    outage = parse(SPOTLIGHT_REGISTRY_DSN=NOWHERE)
+    for snapshot in tmp_path.glob("snapshot_*.json"):
+        os.utime(snapshot, (a_minute_ago, a_minute_ago))
+    outage = parse(SPOTLIGHT_REGISTRY_DSN=NOWHERE["SPOTLIGHT_REGISTRY_DSN"])
     assert outage["dags"] == before["dags"]
     [(file, error)] = outage["errors"].items()
     assert file.endswith("npo_registry_health.py")
@@ -173,15 +208,18 @@ def test_an_outage_leaves_every_dag_in_place_and_is_told(
 
 def test_a_task_starts_during_an_outage(three_rows: tuple[str, ...], parse: Parse):
     before = parse()
-    alone = parse(SPOTLIGHT_REGISTRY_DSN=NOWHERE, _AIRFLOW_PARSING_CONTEXT_DAG_ID="npo__codebridge")
+    alone = parse(
+        SPOTLIGHT_REGISTRY_DSN=NOWHERE["SPOTLIGHT_REGISTRY_DSN"],
+        _AIRFLOW_PARSING_CONTEXT_DAG_ID="npo__codebridge",
+    )
     assert alone["dags"] == {"npo__codebridge": before["dags"]["npo__codebridge"]}
     assert alone["errors"] == {}
 
 
-def test_an_outage_without_a_snapshot_is_one_error_that_says_what_to_do(parse: Parse):
-    parsed = parse(SPOTLIGHT_REGISTRY_DSN=NOWHERE)
-    [(file, error)] = parsed["errors"].items()
-    assert file.endswith("npo_integration.py")
+def test_an_outage_without_a_snapshot_is_an_error_of_each_file_that_says_what_to_do(parse: Parse):
+    errors = parse(SPOTLIGHT_REGISTRY_DSN=NOWHERE["SPOTLIGHT_REGISTRY_DSN"])["errors"]
+    assert sorted(Path(file).name for file in errors) == [shard_file(shard) for shard in range(SHARDS)]
+    error = next(iter(errors.values()))
     assert "no snapshot of an earlier read" in last_line(error)
     assert "SPOTLIGHT_REGISTRY_DSN" in last_line(error)
     assert "hidden-password" not in error
@@ -235,7 +273,7 @@ def test_a_row_runs_by_the_clock_of_its_own_time_zone(three_rows: tuple[str, ...
     assert parsed["next_runs"]["npo__hopeworks"] == ["2026-03-29T01:00:00+00:00", "2026-10-26T02:00:00+00:00"]
 
 
-def test_a_thousand_rows_parse_within_airflows_limit(
+def test_the_file_of_a_shard_at_ten_thousand_rows_is_read_within_airflows_limit(
     sql: Sql, parse: Parse, record_testsuite_property: Callable[[str, object], None]
 ):
     sql(
@@ -243,9 +281,8 @@ def test_a_thousand_rows_parse_within_airflows_limit(
         " select 'npo_' || n, 'NPO ' || n, 'o@example.org', 'active', 'hopeworks', 'http://127.0.0.1:8080',"
         " '{127.0.0.1:8080}' from generate_series(1, 1000) as n"
     )
-    parsed = parse()
-    assert len(parsed["dags"]) == 1000
-    record_testsuite_property(
-        "seconds of 1,000 rows", {name: parsed[name] for name in ("parse_seconds", "serialize_seconds")}
-    )
-    assert parsed["parse_seconds"] < 30, "dagbag_import_timeout of Airflow"
+    parsed = parse(AIRFLOW__CORE__DAGS_FOLDER=str(PROJECT_ROOT / "dags" / shard_file(0)))
+    assert 1000 / SHARDS / 2 < len(parsed["dags"]) < 1000 / SHARDS * 2
+    record_testsuite_property("CPU seconds of a shard of 1,000 rows", parsed["parse_cpu_seconds"])
+    # A tenth of the rows, in seconds of the CPU: the machine of a test is shared.
+    assert 10 * parsed["parse_cpu_seconds"] < 30, "dagbag_import_timeout of Airflow"

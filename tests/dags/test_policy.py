@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from datetime import timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +16,7 @@ from airflow.sdk import DAG, BaseOperator, RetryAction
 
 from include import errors
 from include.dag_policy import (
+    ENROLMENT_POOL,
     ESR_POOL,
     EXTRACT_POOL,
     STORE_POOL,
@@ -34,6 +35,8 @@ from include.settings import PROJECT_ROOT
         (errors.TransientError("down"), RetryAction.RETRY, None),
         (errors.RateLimitedError("slow"), RetryAction.RETRY, timedelta(minutes=15)),
         (errors.RateLimitedError("slow", retry_after=90), RetryAction.RETRY, timedelta(seconds=90)),
+        (errors.NotYetError("left alone", retry_after=45), RetryAction.RETRY, timedelta(seconds=45)),
+        (errors.NotYetError("left alone", retry_after=1), RetryAction.RETRY, timedelta(seconds=30)),
         (errors.RateLimitedError("slow", retry_after=-5), RetryAction.RETRY, timedelta(0)),
         (errors.RateLimitedError("slow", retry_after=1e9), RetryAction.RETRY, timedelta(hours=6)),
         (errors.ConfigurationError("401"), RetryAction.FAIL, None),
@@ -111,64 +114,77 @@ def in_airflow(script: str, environment: dict[str, str], *arguments: str) -> str
 
 
 @pytest.mark.parametrize(
-    ("component", "warm"),
-    [("scheduler", True), ("dag-processor", False), ("triggerer", False), ("api-server", False)],
-)
-def test_only_the_scheduler_pays_for_warm_workers(
-    airflow_environment: dict[str, str], component: str, warm: bool
-):
-    script = "import airflow.settings\nprint('great_expectations' in sys.modules)"
-    assert in_airflow(script, airflow_environment, component) == str(warm)
-
-
-@pytest.mark.parametrize(
-    ("policy", "told"),
+    ("component", "imported"),
     [
-        ("task_policy(task=task)", "task d.t needs an owner; explicit"),
-        ("dag_policy(dag=dag)", "DAG d needs at"),
+        ("scheduler", ["psycopg", "great_expectations"]),  # its forks run the tasks
+        ("dag-processor", ["psycopg"]),  # its forks read the DAG files
+        ("triggerer", []),
+        ("api-server", []),
     ],
 )
-def test_the_cluster_policy_refuses_a_dag_of_ours_that_breaks_the_rules(
-    airflow_environment: dict[str, str], policy: str, told: str
+def test_each_component_imports_early_what_its_forks_need(
+    airflow_environment: dict[str, str], component: str, imported: list[str]
 ):
     script = (
-        "import airflow.settings as s\nfrom airflow.sdk import DAG, BaseOperator\n"
-        "with DAG('d', schedule=None) as dag: task = BaseOperator(task_id='t')\n"
-        f"dag.fileloc = {str(PROJECT_ROOT / 'dags' / 'new.py')!r}\n"
-        f"try: s.get_policy_plugin_manager().hook.{policy}\n"
-        "except Exception as error: print(type(error).__name__, error)"
+        "import airflow_local_settings\n"
+        "print([name for name in ('psycopg', 'great_expectations') if name in sys.modules],"
+        " any(name.split('.')[0] == 'include' for name in sys.modules))"
     )
-    refused = in_airflow(script, airflow_environment, "dag-processor")
-    assert refused.startswith(f"AirflowClusterPolicyViolation {told}")
+    # Nothing of ours: a DAG processor or scheduler that runs for weeks must not keep old code.
+    assert in_airflow(script, airflow_environment, component) == f"{imported} False"
 
 
-def test_the_dags_of_other_teams_are_left_alone(airflow_environment: dict[str, str], tmp_path: Path):
-    (tmp_path / "theirs.py").write_text(
+@pytest.fixture(scope="module")
+def judged(airflow_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What the cluster policy says of a task and a DAG of ours, and of a DAG file of others."""
+    theirs = tmp_path_factory.mktemp("theirs")
+    (theirs / "theirs.py").write_text(
         "from airflow.sdk import DAG, BaseOperator\n"
         "with DAG('theirs', schedule=None, catchup=True): BaseOperator(task_id='t')\n"
     )
     script = (
+        "import airflow.settings as s\nfrom airflow.sdk import DAG, BaseOperator\n"
         "from airflow.dag_processing.dagbag import DagBag\n"
-        f"bag = DagBag({str(tmp_path)!r})\nprint(sorted(bag.dags), bag.import_errors)"
+        "with DAG('d', schedule=None) as dag: task = BaseOperator(task_id='t')\n"
+        f"dag.fileloc = {str(PROJECT_ROOT / 'dags' / 'new.py')!r}\n"
+        "hook, told = s.get_policy_plugin_manager().hook, []\n"
+        "for check in (lambda: hook.task_policy(task=task), lambda: hook.dag_policy(dag=dag)):\n"
+        "    try: check()\n"
+        "    except Exception as error: told.append(f'{type(error).__name__} {error}')\n"
+        f"bag = DagBag({str(theirs)!r})\n"
+        "print([*told, f'{sorted(bag.dags)} {bag.import_errors}'])"
     )
-    assert in_airflow(script, airflow_environment, "dag-processor") == "['theirs'] {}"
+    found: list[str] = ast.literal_eval(in_airflow(script, airflow_environment, "triggerer"))
+    return found
 
 
-@pytest.mark.parametrize(
-    ("component", "follows"), [("triggerer", True), ("scheduler", False), ("tasks", False)]
-)
-def test_only_the_triggerer_follows_the_registry(
-    airflow_environment: dict[str, str], component: str, follows: bool
-):
+def test_the_cluster_policy_refuses_what_breaks_the_rules(judged: list[str]):
+    assert judged[0].startswith("AirflowClusterPolicyViolation task d.t needs an owner; explicit")
+    assert judged[1].startswith("AirflowClusterPolicyViolation DAG d needs at")
+
+
+def test_the_dags_of_other_teams_are_left_alone(judged: list[str]):
+    assert judged[2] == "['theirs'] {}"
+
+
+def test_only_the_triggerer_follows_the_registry(airflow_environment: dict[str, str]):
     script = (
         "import threading\nfrom airflow.listeners.listener import get_listener_manager\n"
         "class Job: pass\n"
-        "get_listener_manager().hook.on_starting(component=Job())\n"
-        "print('registry-follower' in {thread.name for thread in threading.enumerate()})"
+        "following = []\n"
+        "for sys.argv[1] in ('scheduler', 'dag-processor', 'tasks', 'triggerer'):\n"
+        "    get_listener_manager().hook.on_starting(component=Job())\n"
+        "    following.append('registry-follower' in {one.name for one in threading.enumerate()})\n"
+        "print(following)"
     )
-    assert in_airflow(script, airflow_environment, component) == str(follows)
+    assert in_airflow(script, airflow_environment, "tasks") == "[False, False, False, True]"
 
 
 def test_the_pools_of_the_policy_are_in_the_settings_file():
     content = yaml.safe_load((PROJECT_ROOT / "airflow_settings.yaml").read_text())["airflow"]
-    assert {pool["pool_name"] for pool in content["pools"]} == {EXTRACT_POOL, STORE_POOL, ESR_POOL}
+    assert {pool["pool_name"] for pool in content["pools"]} == {
+        EXTRACT_POOL,
+        STORE_POOL,
+        ENROLMENT_POOL,
+        ESR_POOL,
+    }

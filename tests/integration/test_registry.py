@@ -24,9 +24,11 @@ from include.registry import catalogue, queries
 from include.registry.health import RegistryUnhealthyError, check_registry
 from include.registry.migrate import MIGRATIONS, apply_migrations
 from include.registry.models import NpoConfig, NpoStatus
+from include.registry.shards import SHARDS, row_versions, shard_of, shard_rows, snapshot_file
 from include.settings import Settings, get_settings
 
 TIMEOUT = 5
+HOPEWORKS = shard_of("hopeworks")
 NOWHERE = "postgresql://me:hidden-password@127.0.0.1:9/none"
 
 
@@ -289,11 +291,13 @@ def test_a_locked_table_is_given_up_in_time(registry_dsn: str):
 def test_a_broken_row_does_not_hide_the_others(
     here: Settings, registry_dsn: str, execute: Callable[..., Any]
 ):
-    for npo_id in ("good", "sick"):
+    shard = shard_of("sick")
+    good = next(name for n in range(1000) if shard_of(name := f"good_{n}") == shard)
+    for npo_id in (good, "sick"):
         queries.insert_npo(registry_dsn, npo(npo_id), TIMEOUT)
     execute("update integration.npo set timezone = 'Mars/Base' where npo_id = 'sick'")
-    found = catalogue.load(settings=here)
-    assert [config.npo_id for config in found.configs] == ["good"]
+    found = catalogue.load_shard(shard, here)
+    assert [config.npo_id for config in found.configs] == [good]
     assert [row.npo_id for row in found.broken] == ["sick"]
     assert found.broken[0].problem.startswith("timezone: 'Mars/Base' is not an IANA time zone")
 
@@ -303,13 +307,13 @@ def test_a_column_of_a_later_release_breaks_no_row(
 ):
     queries.insert_npo(registry_dsn, npo(), TIMEOUT)
     execute("alter table integration.npo add column brand_new text default 'x'")
-    assert catalogue.load(settings=here).broken == ()
+    assert catalogue.load_shard(HOPEWORKS, here).broken == ()
 
 
 def test_in_an_outage_the_last_good_rows_are_used(here: Settings, registry_dsn: str):
     queries.insert_npo(registry_dsn, npo(), TIMEOUT)
-    before = catalogue.load(settings=here)
-    outage = catalogue.load(settings=here.model_copy(update={"registry_dsn": SecretStr(NOWHERE)}))
+    before = catalogue.load_shard(HOPEWORKS, here)
+    outage = catalogue.load_shard(HOPEWORKS, here.model_copy(update={"registry_dsn": SecretStr(NOWHERE)}))
     assert (before.source, outage.source) == ("registry", "snapshot")
     assert outage.configs == before.configs
     assert "does not answer" in outage.outage
@@ -319,49 +323,76 @@ def test_in_an_outage_the_last_good_rows_are_used(here: Settings, registry_dsn: 
 def test_a_snapshot_that_cannot_be_written_does_not_stop_the_parse(here: Settings, tmp_path: Path):
     (tmp_path / "file").touch()
     blocked = here.model_copy(update={"registry_snapshot": tmp_path / "file" / "s.json"})
-    assert catalogue.load(settings=blocked).source == "registry"
+    assert catalogue.load_shard(HOPEWORKS, blocked).source == "registry"
 
 
-def test_one_dag_reads_one_row_and_leaves_the_snapshot_alone(here: Settings, registry_dsn: str):
+def test_one_dag_reads_one_row_and_leaves_no_snapshot(here: Settings, registry_dsn: str, tmp_path: Path):
     for npo_id in ("good", "other"):
         queries.insert_npo(registry_dsn, npo(npo_id), TIMEOUT)
-    found = catalogue.load("npo__other", here)
-    assert [config.npo_id for config in found.configs] == ["other"]
-    assert not here.registry_snapshot.exists()
+    found = catalogue.load_dag("npo__other", here)
+    assert found
+    assert found.npo_id == "other"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("dag_id", ["npo__nobody", "npo__drafted", "esr_inbound"])
+def test_a_dag_without_a_row_is_none(here: Settings, registry_dsn: str, dag_id: str):
+    queries.insert_npo(registry_dsn, npo("drafted", status="draft"), TIMEOUT)
+    assert catalogue.load_dag(dag_id, here) is None
+
+
+def test_every_row_with_a_dag_is_in_the_shard_python_says_and_in_no_other(
+    here: Settings, registry_dsn: str, execute: Callable[..., Any]
+):
+    queries.insert_npo(registry_dsn, npo("first"), TIMEOUT)
+    execute(
+        "insert into integration.npo (npo_id, name, owner_email, status, connector, base_url, allowed_hosts)"
+        " select 'npo_' || n, 'x', 'o@example.org', (array['active', 'paused', 'draft'])[1 + mod(n, 3)],"
+        " 'hopeworks', 'http://h', '{h}' from generate_series(1, 299) as n"
+    )
+    shards = [[row["npo_id"] for row in shard_rows(registry_dsn, n, TIMEOUT)] for n in range(SHARDS)]
+    assert all(shard_of(npo_id) == number for number, ids in enumerate(shards) for npo_id in ids)
+    assert all(ids == sorted(ids) for ids in shards)
+    found = [npo_id for ids in shards for npo_id in ids]
+    assert sorted(found) == sorted(row_versions(registry_dsn, TIMEOUT))
+    assert len(found) == 1 + 199
 
 
 # the registry's health
 
 
-def aged(path: Path, seconds: float) -> None:
-    then = time.time() - seconds
-    os.utime(path, (then, then))
-
-
-def test_what_was_read_just_now_is_not_read_again(here: Settings, registry_dsn: str, execute: Any):
+def test_what_the_shards_found_is_told_without_looking_again(here: Settings, registry_dsn: str, execute: Any):
     queries.insert_npo(registry_dsn, npo(), TIMEOUT)
     execute("update integration.npo set timezone = 'Mars/Base'")
-    catalogue.load(settings=here)
-    unread = here.model_copy(update={"registry_dsn": SecretStr(NOWHERE)})
+    with pytest.raises(RegistryUnhealthyError, match="Mars/Base"):  # no shard's file was read yet: it looks
+        check_registry(here)
     with pytest.raises(RegistryUnhealthyError) as caught:
-        check_registry(unread)
-    assert "'Mars/Base'" in str(caught.value)
+        check_registry(here)
+    assert "'hopeworks'" in str(caught.value)
     assert "does not answer" not in str(caught.value)
 
 
-@pytest.mark.parametrize("seconds", [11, 3600, -3600])
-def test_a_snapshot_that_is_not_fresh_does_not_stand_for_the_registry(
-    here: Settings, registry_dsn: str, execute: Any, seconds: float
+@pytest.mark.parametrize(
+    "repair",
+    ["update integration.npo set timezone = 'UTC'", "delete from integration.npo"],
+)
+def test_a_finding_about_a_row_that_has_changed_is_not_repeated(
+    here: Settings, registry_dsn: str, execute: Any, repair: str
 ):
     queries.insert_npo(registry_dsn, npo(), TIMEOUT)
-    catalogue.load(settings=here)
-    aged(here.registry_snapshot, seconds)
-    with pytest.raises(RegistryUnhealthyError, match="does not answer"):
-        check_registry(here.model_copy(update={"registry_dsn": SecretStr(NOWHERE)}))
     execute("update integration.npo set timezone = 'Mars/Base'")
-    aged(here.registry_snapshot, seconds)
-    with pytest.raises(RegistryUnhealthyError, match="Mars/Base"):
-        check_registry(here)
+    catalogue.load_shard(HOPEWORKS, here)
+    execute(repair)
+    check_registry(here)
+
+
+def test_an_outage_is_told_with_the_age_of_the_oldest_snapshot(here: Settings, registry_dsn: str):
+    queries.insert_npo(registry_dsn, npo(), TIMEOUT)
+    check_registry(here)
+    then = time.time() - 3600
+    os.utime(snapshot_file(here.registry_snapshot, 3), (then, then))
+    with pytest.raises(RegistryUnhealthyError, match=r"does not answer.*1 h 0 min old"):
+        check_registry(here.model_copy(update={"registry_dsn": SecretStr(NOWHERE)}))
 
 
 # spotlight npo

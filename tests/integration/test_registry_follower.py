@@ -14,6 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from include.registry.shards import shard_file, shard_of
 from include.sandbox.stack.stack import LocalStack
 from include.settings import PROJECT_ROOT
 
@@ -22,13 +23,22 @@ import json, sys
 from airflow import models, settings
 from airflow.models.base import Base
 from pydantic import SecretStr
-from include.registry.follower import follow_once
+from datetime import UTC, datetime
+from include.registry.follower import follow_changes, follow_once
+from include.registry.reparse import Watch
 from include.settings import Settings
 models.import_all_models()
 Base.metadata.create_all(settings.engine)
 print("ready", flush=True)
+watch = Watch()
 for line in sys.stdin:
-    print(json.dumps(sorted(follow_once(Settings(registry_dsn=SecretStr(line.strip()))))), flush=True)
+    what, dsn = line.split()
+    settings = Settings(registry_dsn=SecretStr(dsn))
+    if what == "all":
+        print(json.dumps(sorted(follow_once(settings))), flush=True)
+    else:
+        watch = follow_changes(settings, Watch() if what == "first" else watch, now=datetime.now(UTC))
+        print(json.dumps(sorted(watch.waiting)), flush=True)
 """
 Follow = Callable[[], list[list[str]]]
 
@@ -51,7 +61,9 @@ def component(
     database = "postgresql+psycopg2" + airflow_database.removeprefix("postgresql")
     environment = os.environ | {
         "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT_ROOT / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",  # standard output is for the answers
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
         "PYTHONPATH": str(PROJECT_ROOT),
     }
@@ -67,15 +79,22 @@ def component(
 def follow(component: subprocess.Popen[str], registry_dsn: str) -> Follow:
     """Return a function that follows this test's registry once and returns what was done."""
 
-    def once() -> list[list[str]]:
-        assert component.stdin
-        assert component.stdout
-        component.stdin.write(f"{registry_dsn}\n")
-        component.stdin.flush()
-        done: list[list[str]] = json.loads(component.stdout.readline())
-        return done
+    return lambda: tell(component, "all", registry_dsn)
 
-    return once
+
+def tell(component: subprocess.Popen[str], what: str, dsn: str) -> list[Any]:
+    assert component.stdin
+    assert component.stdout
+    component.stdin.write(f"{what} {dsn}\n")
+    component.stdin.flush()
+    answer: list[Any] = json.loads(component.stdout.readline())
+    return answer
+
+
+@pytest.fixture
+def look(component: subprocess.Popen[str], registry_dsn: str) -> Callable[[str], list[str]]:
+    """Return a function that looks for changes, ``first`` or ``next``; it returns the rows waited for."""
+    return lambda what: tell(component, what, registry_dsn)
 
 
 @pytest.fixture
@@ -131,6 +150,21 @@ class Dags:
         assert found
         return "gone" if found[0] else "paused" if found[1] else "running"
 
+    def read(self, npo_id: str, *, began_seconds_ago: float) -> None:
+        """What else the DAG processor notes after it has read a DAG's file."""
+        with psycopg.connect(self.dsn) as connection:
+            connection.execute(
+                "update dag set last_parsed_time = now(), last_parse_duration = %s where dag_id = %s",
+                (began_seconds_ago, f"npo__{npo_id}"),
+            )
+
+    def claim(self) -> list[tuple[str, str]]:
+        """What the DAG processor does each second: take the files it is asked to read before all others."""
+        with psycopg.connect(self.dsn) as connection:
+            return connection.execute(
+                "delete from dag_priority_parsing_request returning bundle_name, relative_fileloc"
+            ).fetchall()
+
     def audit(self, npo_id: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.dsn) as connection:
             return connection.execute(
@@ -144,6 +178,7 @@ def dags(airflow_database: str, component: subprocess.Popen[str]) -> Dags:
     with psycopg.connect(airflow_database) as connection:
         connection.execute("delete from dag")
         connection.execute("delete from log")
+        connection.execute("delete from dag_priority_parsing_request")
     return Dags(airflow_database)
 
 
@@ -238,3 +273,46 @@ def test_other_dags_are_left_alone(dags: Dags, follow: Follow, airflow_database:
     with psycopg.connect(airflow_database) as connection:
         connection.execute("update dag set dag_id = 'npoXXx'")
     assert follow() == []
+
+
+Look = Callable[[str], list[str]]
+FILE = ("dags-folder", shard_file(shard_of("hopeworks")))
+
+
+def test_the_file_of_a_new_row_is_asked_for_once_until_it_was_read(
+    row: Callable[[str, str], None], dags: Dags, look: Look
+):
+    assert look("first") == []
+    row("hopeworks", "active")
+    assert look("next") == ["hopeworks"]
+    assert look("next") == ["hopeworks"]
+    assert dags.claim() == [FILE]
+    dags.parse("hopeworks")
+    dags.read("hopeworks", began_seconds_ago=60)  # with the registry as it was before
+    assert look("next") == ["hopeworks"]
+    dags.read("hopeworks", began_seconds_ago=0)
+    assert look("next") == []
+    assert dags.claim() == [("dags-folder", "npo_registry_health.py")]
+
+
+def test_a_file_asked_for_by_another_triggerer_is_not_asked_for_twice(
+    row: Callable[[str, str], None], dags: Dags, look: Look
+):
+    row("hopeworks", "active")
+    look("first")
+    look("first")
+    assert dags.claim() == [FILE]
+
+
+def test_a_changed_row_has_its_switches_set_at_once(row: Callable[[str, str], None], dags: Dags, look: Look):
+    row("hopeworks", "active")
+    dags.parse("hopeworks")
+    assert look("first") == []
+    row("hopeworks", "paused")
+    look("next")
+    assert dags.state("hopeworks") == "paused"
+    row("hopeworks", "disabled")
+    assert look("next") == ["hopeworks"]
+    assert dags.state("hopeworks") == "gone"
+    assert dags.claim() == [FILE]
+    assert look("next") == []
