@@ -7,12 +7,18 @@ env file; in production the deployment sets them. No other module reads the envi
 from __future__ import annotations
 
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+def _networks(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -142,11 +148,63 @@ class Settings(BaseSettings):
         default=120, description="Until what a killed process was telling TCS is checked by another."
     )
 
+    enrolment_give_up_hours: float = Field(
+        default=72, gt=0, description="An enrolment that could not be made in this time has failed."
+    )
+    enrolment_lease_seconds: float = Field(
+        default=60, ge=1, description="Until a killed run's enrolments are taken on by another."
+    )
+    enrolment_keep_days: float = Field(
+        default=14,
+        ge=0,
+        description="A failed enrolment keeps the candidate's data so long, for another try by hand.",
+    )
+
     batch_size: int = Field(default=5_000, ge=1, description="Records in one store transaction.")
     max_page_bytes: int = Field(default=32 * 2**20, description="A larger partner answer is refused.")
     max_pages: int = Field(default=100_000, description="Pages of one resource in one run, at most.")
     request_timeout: float = Field(default=30, description="Seconds for connect and between two reads.")
+    allow_loopback: bool = Field(
+        default=False, description="Whether a partner may live on this machine: the local stack and tests."
+    )
+    private_networks: Annotated[
+        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)
+    ] = Field(default=(), description="Networks (CIDR, comma-separated) of partners reached over a VPN.")
+    npo_breaker_failures: int = Field(
+        default=3, ge=1, description="Failed requests in a row until an NPO is left alone for a while."
+    )
+    npo_breaker_seconds: float = Field(
+        default=60, gt=0, description="How long it is left alone; doubled while it stays unwell."
+    )
+    token_key: SecretStr | None = Field(
+        default=None,
+        description="Fernet keys, comma-separated: the first encrypts rotated OAuth2 tokens, all decrypt.",
+    )
     publish_threads: int = Field(default=4, ge=1)
+
+    airflow_url: str | None = Field(
+        default=None, description="Base URL of Airflow's API server, for 'spotlight backfill'."
+    )
+    airflow_user: str = "admin"
+    airflow_password: SecretStr | None = None
+    airflow_token: SecretStr | None = Field(
+        default=None, description="Bearer token for that API instead of user and password."
+    )
+
+    retention_raw_days: int = Field(
+        default=400,
+        ge=0,
+        description="Landed pages of NPOs are kept so long; 0 keeps for ever, here and below.",
+    )
+    retention_event_days: int = Field(
+        default=90, ge=0, description="The text of published events; their ids stay."
+    )
+    retention_version_days: int = Field(default=730, ge=0, description="Superseded versions of entities.")
+    retention_quarantine_days: int = Field(
+        default=180, ge=0, description="Records set aside and since released or discarded."
+    )
+    retention_run_days: int = Field(default=400, ge=0, description="What each run did, in counts.")
+    retention_inbox_days: int = Field(default=30, ge=0, description="The platform's commands, once done.")
 
 
 @lru_cache(maxsize=1)

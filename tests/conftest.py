@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from include.storage.mongo import IntegrationStore
 
 HOME = PROJECT_ROOT / ".local" / "test"
+# Partners of tests live on this machine; a test of what happens elsewhere says so in its settings.
+os.environ.setdefault("SPOTLIGHT_ALLOW_LOOPBACK", "true")
 NEEDS_SERVERS = {"stack", "settings", "mongo", "s3", "registry_dsn", "partners", "tcs_sandbox", "fresh_stack"}
 TCS_PEOPLE = "3000"
-PARTNERS = ("hopeworks", "codebridge", "mentornet")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -196,17 +197,20 @@ class Partners:
             self.admin(partner, "POST", "reset", json={})
 
 
+@pytest.fixture(scope="session")
+def partners_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Partners]:
+    """Sandbox partners of this worker's own: tests of two workers do not wait for each other."""
+    from include.sandbox.npos.process import running
+
+    with running(tmp_path_factory.mktemp("npos")) as sandbox:
+        yield Partners(sandbox.urls, sandbox.admin_token)
+
+
 @pytest.fixture
-def partners(stack: LocalStack) -> Iterator[Partners]:
+def partners(partners_process: Partners) -> Partners:
     """The sandbox partners, behaving well at the start of each test."""
-    env = stack.env()
-    urls = {name: env[f"SPOTLIGHT_SANDBOX_{name.upper()}_URL"] for name in PARTNERS}
-    partners = Partners(urls, env["SPOTLIGHT_SANDBOX_ADMIN_TOKEN"])
-    # Their behaviour is one for all: tests of two workers take turns.
-    with locked(HOME / "partners.lock", timeout=300):
-        partners.reset()
-        yield partners
-        partners.reset()
+    partners_process.reset()
+    return partners_process
 
 
 @pytest.fixture(scope="session")

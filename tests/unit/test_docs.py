@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from include.esr.notifications.plan import COUNTED
 from include.esr.outbound import ExportState, RecordState
 from include.esr.outbound_run import STAGES
 from include.esr.people.plan import PersonStatus
+from include.npo.enrolment.record import State
 from include.settings import PROJECT_ROOT, Settings
+from include.storage.indexes import INDEXES
 from include.storage.mongo import IntegrationStore
 
 DOCS = PROJECT_ROOT / "docs"
@@ -40,6 +43,7 @@ _SPAN = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 _COMMAND = re.compile(r"(?:^|^\$ |^exec |.*[/']|.*\b(?:with|runs) )spotlight +(.*)$")
+_PATH = re.compile(r"(?:config|dags|include|plugins|sql|tests)/[\w./]+")
 _PLACE = re.compile(r"(?<![\w>}.])/(?:home|opt|root|tmp|work|Users)/\S*")
 
 
@@ -69,9 +73,15 @@ def quoted_commands(text: str) -> Iterator[list[str]]:
                 yield words
 
 
+@cache
+def whole_command() -> Any:
+    """Return the ``spotlight`` command with everything below it: made once, it takes its time."""
+    return typer.main.get_command(app)
+
+
 def complaint(words: list[str]) -> str | None:
     """Return what of a quoted command does not exist; ``a|b`` stands for either, ``...`` for anything."""
-    command: Any = typer.main.get_command(app)
+    command = whole_command()
     options = {"--help", "-h", *option_names(command)}
     path: list[str] = []
     for word in words:
@@ -104,6 +114,19 @@ def test_a_relative_link_leads_to_a_file_and_a_heading(page: Path) -> None:
         if not file.exists() or (anchor and anchor not in anchors(file)):
             broken.append(target)
     assert not broken
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_a_file_of_the_project_that_is_named_exists(page: Path) -> None:
+    named = {span for span in _SPAN.findall(_FENCE.sub("", page.read_text("utf-8"))) if _PATH.fullmatch(span)}
+    assert {name for name in named if not (PROJECT_ROOT / name).exists()} == set()
+
+
+def test_every_dag_is_described() -> None:
+    described = (DOCS / "architecture.md").read_text("utf-8")
+    files = {path.stem for path in (PROJECT_ROOT / "dags").glob("*.py") if "_shard_" not in path.stem}
+    assert {"npo_enrolment", "maintenance"} <= files
+    assert {name for name in files if f"`{name}" not in described} == set()
 
 
 def test_every_setting_is_explained_for_a_deployment() -> None:
@@ -192,8 +215,22 @@ def test_every_collection_of_the_store_is_described() -> None:
     described = (DOCS / "architecture.md").read_text("utf-8")
     collections = re.findall(r"^ {8}([a-z_, ]+): ", IntegrationStore.__doc__ or "", re.MULTILINE)
     names = {name for line in collections for name in line.split(", ")}
-    assert "outbox" in names
+    assert {"outbox", "enrolment"} <= names
+    assert {name for name, _, _ in INDEXES} <= names
     assert {name for name in names if f"`{name}`" not in described} == set()
+
+
+ENROLMENT = PROJECT_ROOT / "include" / "npo" / "enrolment"
+
+
+def test_every_state_of_an_enrolment_and_every_reason_is_explained() -> None:
+    lines = [line for path in sorted(ENROLMENT.glob("*.py")) for line in path.read_text("utf-8").splitlines()]
+    telling = [line for line in lines if re.search(r"Reason\(|\bcode = \{|obstacle=|^MISSING", line)]
+    codes = set(re.findall(r'"([a-z]+(?:_[a-z]+)+)"', "\n".join(telling)))
+    assert {"gave_up", "refused_by_npo", "no_enrolment", "missing_field"} <= codes
+    explained = (DOCS / "enrolment.md").read_text("utf-8")
+    assert {code for code in codes if f"`{code}`" not in explained} == set()
+    assert {state.value for state in State if f"`{state.value}`" not in explained} == set()
 
 
 SUITES = PROJECT_ROOT / "include" / "quality" / "suites"
@@ -353,9 +390,14 @@ def test_every_field_of_the_file_ledger_is_described() -> None:
     assert {name for name in fields if f"`{name}`" not in row[0]} == set()
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
 def log_events(path: Path) -> Iterator[str]:
     """Yield the names of the structured log events a module tells: ``log.error("name", key=value)``."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(parsed(path)):
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
@@ -370,10 +412,10 @@ def log_events(path: Path) -> Iterator[str]:
 def test_every_log_event_of_an_alert_is_explained() -> None:
     told = {
         event
-        for path in [PROJECT_ROOT / "include" / "notify.py", *ESR.rglob("*.py")]
+        for path in [PROJECT_ROOT / "include" / "notify.py", *ENROLMENT.glob("*.py"), *ESR.rglob("*.py")]
         for event in log_events(path)
     }
-    assert {"task_failed", "deadline_missed"} <= told
+    assert {"task_failed", "deadline_missed", "enrolment_stopped", "enrolment_failed"} <= told
     assert {event for event in told if event.startswith("esr_")} >= {
         "esr_file_rejected",
         "esr_file_alert",
@@ -406,26 +448,24 @@ def clauses(message: str) -> set[str]:
     return {part.strip(" .") for part in _CLAUSE_ENDS.split(message)}
 
 
-def told_clauses() -> list[re.Pattern[str]]:
-    """Return what the code says, clause by clause, anything standing for each value filled in."""
+def told_clauses() -> tuple[set[str], list[re.Pattern[str]]]:
+    """Return what the code says, clause by clause: as it is, and with anything for the values filled in."""
     found: set[str] = set()
     for path in (PROJECT_ROOT / "include").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.JoinedStr):
                 parts = [part.value if isinstance(part, ast.Constant) else _HOLE for part in node.values]
                 found |= clauses("".join(map(str, parts)))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found |= clauses(node.value)
-    said = [re.sub(rf" ?{_HOLE} ?", _HOLE, clause) for clause in found]
-    return [
-        re.compile(re.escape(clause).replace(re.escape(_HOLE), ".*"))
-        for clause in said
-        if len(re.findall(r"\w\w+", clause)) > 1 or re.match(r"\w{8}", clause)
-    ]
+    said = {re.sub(rf" ?{_HOLE} ?", _HOLE, clause) for clause in found}
+    said = {clause for clause in said if len(re.findall(r"\w\w+", clause)) > 1 or re.match(r"\w{8}", clause)}
+    filled = {clause for clause in said if _HOLE in clause}
+    return said - filled, [re.compile(re.escape(clause).replace(re.escape(_HOLE), ".*")) for clause in filled]
 
 
 def test_a_message_to_recover_from_is_one_the_code_tells() -> None:
-    told = told_clauses()
+    told, filled_in = told_clauses()
     rows = re.findall(r"^\| (.*?) \| ", (DOCS / "recover.md").read_text("utf-8"), re.MULTILINE)
     quoted = {
         clause
@@ -439,6 +479,9 @@ def test_a_message_to_recover_from_is_one_the_code_tells() -> None:
         clause
         for clause in quoted
         # The first word may be that of the message around it: 'check ...', 'gave ...'.
-        if not any(one.fullmatch(text) for one in told for text in (clause, clause.partition(" ")[2]))
+        if not any(
+            text in told or any(one.fullmatch(text) for one in filled_in)
+            for text in (clause, clause.partition(" ")[2])
+        )
     }
     assert unknown == set()

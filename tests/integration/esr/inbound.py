@@ -90,7 +90,7 @@ class Exchange:
                 )
                 for name, volatile in _VOLATILE.items()
             },
-            "s3": {key: hashlib.sha256(landing.get(key)).hexdigest() for key in landing._keys("")},
+            "s3": {key: hashlib.sha256(landing.get(key)).hexdigest() for key in landing.keys("")},
             "sftp": {folder: self.names(folder) for folder in ("", "done", "rejected")},
             "tcs": self.tcs.final(),
             "events": {name: sorted(each["id"] for each in events) for name, events in self.events().items()},

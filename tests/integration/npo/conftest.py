@@ -20,8 +20,11 @@ from include.npo.transform import transform
 from include.npo.validate import validate
 from include.registry.models import Credential, NpoConfig
 from include.settings import Settings
+from include.storage.documents import RawState
 from include.storage.landing import LandingZone
 from include.storage.mongo import IntegrationStore
+from include.storage.pending import in_line
+from include.storage.raw import state_of
 
 CREDENTIALS = {
     "hopeworks": Credential("hopeworks-client", "hopeworks-sandbox-secret"),
@@ -79,14 +82,34 @@ class Sync:
             found += some
         return found
 
+    def transformed(self, **query: Any) -> list[dict[str, Any]]:
+        """Return the raw records that have been through every stage."""
+        return [
+            doc
+            for doc in self.store["npo_raw"].find(query).sort("_id", 1)
+            if state_of(self.store, doc["_id"]) is RawState.TRANSFORMED
+        ]
+
+    def waiting(self) -> bool:
+        """Return whether a raw record waits for a stage, in line or by itself."""
+        raw = self.store["npo_raw"]
+        return raw.count_documents({"pending": True}) > 0 or any(
+            in_line(self.store, self.npo.npo_id, resource) for resource in ("offerings", "assignments")
+        )
+
     def state(self) -> dict[str, Any]:
         """Everything a re-run must not change: the store's content without counters and times."""
         database = self.store.database
         hidden = {"last_seen": 0, "seen": 0, "run_id": 0, "updated_at": 0}
         names = ("npo_raw", "npo_offering", "npo_assignment", "npo_version", "outbox", "quarantine")
-        return {
+        found = {
             name: sorted(database[name].find({}, hidden), key=lambda doc: str(doc["_id"])) for name in names
         }
+        # Numbers of commits differ from run to run; the state they stand for may not.
+        for doc in found["npo_raw"]:
+            del doc["order"]
+            doc["state"] = state_of(self.store, doc["_id"])
+        return found
 
 
 @pytest.fixture

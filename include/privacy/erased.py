@@ -1,0 +1,83 @@
+"""What was erased and must stay away: records a partner may send again are dropped when they are landed.
+
+Only digests are kept: enough to know a record when it comes again, not to tell whose it was.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from include.storage.documents import content_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from pymongo.client_session import ClientSession
+
+    from include.storage.mongo import IntegrationStore
+
+COLLECTION = "erased"
+ERASED_RECORD = {"$erased": True}
+"""Stands in a landed page for a record that was erased, so that the others keep their position."""
+_PAGE = b'{"$erased_page":'
+
+
+def digest(npo_id: str, resource: str, external_id: str) -> str:
+    """Return the key under which an erased record is remembered."""
+    return content_hash([npo_id, resource, external_id])
+
+
+def remember(
+    store: IntegrationStore,
+    session: ClientSession,
+    npo_id: str,
+    resource: str,
+    external_ids: Iterable[str],
+    *,
+    at: datetime,
+) -> None:
+    """Note records as erased, inside the transaction that asks for their erasure."""
+    from pymongo import UpdateOne
+
+    noted = [
+        UpdateOne(
+            {"_id": digest(npo_id, resource, external_id)},
+            {"$setOnInsert": {"npo_id": npo_id, "resource": resource, "at": at}},
+            upsert=True,
+        )
+        for external_id in external_ids
+    ]
+    if noted:
+        store[COLLECTION].bulk_write(noted, ordered=False, session=session)
+
+
+def erased_among(
+    store: IntegrationStore, npo_id: str, resource: str, external_ids: Sequence[str]
+) -> frozenset[str]:
+    """Return which of these records were erased; one cheap query where nothing ever was."""
+    if store[COLLECTION].find_one({"npo_id": npo_id, "resource": resource}, {"_id": 1}) is None:
+        return frozenset()
+    by_digest = {digest(npo_id, resource, one): one for one in external_ids}
+    found = store[COLLECTION].find({"_id": {"$in": list(by_digest)}}, {"_id": 1})
+    return frozenset(by_digest[doc["_id"]] for doc in found)
+
+
+def rewritten(records: Sequence[Any]) -> bytes:
+    """Return a page body that holds these records and says of itself that it is not the partner's."""
+    return orjson.dumps({"$erased_page": list(records)})
+
+
+def rewritten_records(body: bytes) -> list[Any] | None:
+    """Return the records of a page that was rewritten, ``None`` for a page as it came."""
+    if not body.startswith(_PAGE):
+        return None
+    records: list[Any] = orjson.loads(body)["$erased_page"]
+    return records
+
+
+def is_erased(record: Any) -> bool:
+    """Return whether a record of a landed page is the mark of one that was erased."""
+    return isinstance(record, dict) and record.get("$erased") is True
