@@ -164,7 +164,11 @@ def measure_ours(url: str, *, publish: bool = False) -> dict[str, Any]:
     from include.storage.landing import LandingZone
     from include.storage.mongo import IntegrationStore
 
-    settings = Settings(mongo_database=f"bench_{uuid4().hex[:8]}", events_prefix=f"bench-{uuid4().hex[:8]}")
+    settings = Settings(
+        mongo_database=f"bench_{uuid4().hex[:8]}",
+        events_prefix=f"bench-{uuid4().hex[:8]}",
+        allow_loopback=True,  # the partner of the measurement lives on this machine
+    )
     store, landing = IntegrationStore(settings), LandingZone(settings)
     store.prepare()
     landing.prepare()
