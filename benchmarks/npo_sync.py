@@ -29,7 +29,7 @@ from uuid import uuid4
 import requests
 
 from include.sandbox.stack.stack import LocalStack
-from include.settings import PROJECT_ROOT
+from include.settings import PROJECT_ROOT, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -148,6 +148,15 @@ def wait_until_served(url: str) -> None:
     raise TimeoutError(f"{url} does not answer")
 
 
+def fresh_settings() -> Settings:
+    """Return settings with a store and queues nobody has used."""
+    return Settings(
+        mongo_database=f"bench_{uuid4().hex[:8]}",
+        events_prefix=f"bench-{uuid4().hex[:8]}",
+        allow_loopback=True,  # the partner of the measurement lives on this machine
+    )
+
+
 def measure_ours(url: str, *, publish: bool = False) -> dict[str, Any]:
     """Run four stages, or all five, on a fresh store and return seconds a stage."""
     from include.connectors.open import open_connector
@@ -160,15 +169,10 @@ def measure_ours(url: str, *, publish: bool = False) -> dict[str, Any]:
     from include.npo.validate import validate
     from include.quality.gate import run_suite
     from include.registry.models import Credential
-    from include.settings import Settings
     from include.storage.landing import LandingZone
     from include.storage.mongo import IntegrationStore
 
-    settings = Settings(
-        mongo_database=f"bench_{uuid4().hex[:8]}",
-        events_prefix=f"bench-{uuid4().hex[:8]}",
-        allow_loopback=True,  # the partner of the measurement lives on this machine
-    )
+    settings = fresh_settings()
     store, landing = IntegrationStore(settings), LandingZone(settings)
     store.prepare()
     landing.prepare()

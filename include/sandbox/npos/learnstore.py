@@ -12,22 +12,20 @@ from fastapi import APIRouter, Request, Response
 
 from include.sandbox.npos.dataset import Row, json_page
 from include.sandbox.npos.learnstore_statements import statements
-from include.sandbox.npos.partner import Answer, Partner, Query, as_id, parse_stamp, to_json
+from include.sandbox.npos.partner import Answer, Query, ReadOnlyPartner, as_id, parse_stamp, to_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from include.sandbox.npos.enrolments import Enrolled
     from include.sandbox.npos.state import Resource
-    from include.sandbox.npos.world import Learning
 
 USER, PASSWORD = "spotlight", "learnstore-sandbox-password"
 VERSION = "1.0.3"
 MOST = 500
 
 
-class Learnstore(Partner):
+class Learnstore(ReadOnlyPartner):
     """The learning record store. It has no offerings, and several statements of one registration."""
 
     name = "learnstore"
@@ -59,22 +57,6 @@ class Learnstore(Partner):
     def offering_key(self, index: int) -> str:
         """Return the id of an offering."""
         return f"https://learnstore.example/courses/{index}"
-
-    def enrolled_id(self, entry: Enrolled) -> str:
-        """Refuse: nobody is enrolled here over an API.
-
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise NotImplementedError(entry)
-
-    def enrolled_row(self, entry: Enrolled, learning: Learning) -> Row:
-        """Refuse: nobody is enrolled here over an API.
-
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise NotImplementedError(entry, learning)
 
     def router(self) -> APIRouter:
         """Return the statements resource."""

@@ -196,6 +196,26 @@ class Partner(ABC):
         return _epoch(self.state.first_day) + moment * 60_000
 
 
+class ReadOnlyPartner(Partner):
+    """An NPO whose system is read and takes no enrolments: it has nobody who was enrolled over its API."""
+
+    def enrolled_id(self, entry: Enrolled) -> str:
+        """Refuse: nobody is enrolled here over an API.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(f"{self.name} enrols nobody over an API: {entry.reference}")
+
+    def enrolled_row(self, entry: Enrolled, learning: Learning) -> Row:  # noqa: ARG002 - the partner's contract
+        """Refuse: nobody is enrolled here over an API.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(f"{self.name} enrols nobody over an API: {entry.reference}")
+
+
 def _place(offering: Offering) -> Place:
     if offering.withdrawn or offering.state in {"draft", "paused", "closed"}:
         return "closed"

@@ -10,7 +10,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from include.sandbox.npos.dataset import Row
-from include.sandbox.npos.partner import Answer, Partner, Query, as_id, to_json
+from include.sandbox.npos.partner import Answer, Query, ReadOnlyPartner, as_id, to_json
 from include.sandbox.npos.skillsfile_records import (
     BAD_LEARNERS,
     COURSE_COLUMNS,
@@ -25,16 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from include.sandbox.npos.enrolments import Enrolled
     from include.sandbox.npos.state import Resource
-    from include.sandbox.npos.world import Learning
 
 USER, PASSWORD = "spotlight", "skillsfile-sandbox-password"
 COLUMNS = {"offerings": COURSE_COLUMNS, "assignments": LEARNER_COLUMNS}
 FILES = {"offerings": "courses", "assignments": "learners"}
 
 
-class Skillsfile(Partner):
+class Skillsfile(ReadOnlyPartner):
     """The partner that exports files. Its lists have no pages, so faults about pages change nothing here."""
 
     name = "skillsfile"
@@ -78,22 +76,6 @@ class Skillsfile(Partner):
     def offering_key(self, index: int) -> str:
         """Return the id of an offering."""
         return f"SF-{1000 + index}"
-
-    def enrolled_id(self, entry: Enrolled) -> str:
-        """Refuse: nobody is enrolled here over an API.
-
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise NotImplementedError(entry)
-
-    def enrolled_row(self, entry: Enrolled, learning: Learning) -> Row:
-        """Refuse: nobody is enrolled here over an API.
-
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise NotImplementedError(entry, learning)
 
     def router(self) -> APIRouter:
         """Return the two exports."""
