@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from dlt.sources.helpers.rest_client.auth import OAuth2ClientCredentials  # noqa: TID253 - see the module's line
@@ -11,7 +12,7 @@ from requests.auth import AuthBase  # noqa: TID253
 
 from include.connectors.host_guard import host_of
 from include.connectors.placeholders import resolve
-from include.connectors.tokens import RefreshedToken, TokenEndpoint
+from include.connectors.tokens import RefreshedToken, TokenEndpoint, seconds_told
 from include.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -46,6 +47,30 @@ class CookieKey(AuthBase):
         return request
 
 
+class SharedClientToken(OAuth2ClientCredentials):  # type: ignore[misc]
+    """dlt's client credentials for several threads: one token, fetched once for each refusal."""
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(**words)
+        self._lock = Lock()
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Sign with the token, fetched if need be."""
+        with self._lock:
+            return super().__call__(request)  # type: ignore[no-any-return]
+
+    def renew(self, request: PreparedRequest) -> None:
+        """Fetch another token, unless the refused request was signed with one replaced meanwhile."""
+        with self._lock:
+            if request.headers.get("Authorization") == f"Bearer {self.access_token}":
+                self.obtain_token()
+
+    def parse_access_token(self, response_json: Any) -> str:
+        """Return the token of an answer; an odd ``expires_in`` is the usual one."""
+        response_json["expires_in"] = seconds_told(response_json, self.default_token_expiration)
+        return super().parse_access_token(response_json)  # type: ignore[no-any-return]
+
+
 class RefreshTokenAuth(AuthBase):
     """A bearer token that all tasks of an NPO share; see ``RefreshedToken``."""
 
@@ -57,9 +82,9 @@ class RefreshTokenAuth(AuthBase):
         request.headers["Authorization"] = f"Bearer {self._token.value()}"
         return request
 
-    def renew(self) -> None:
-        """Take the token as refused: the next request is signed with another."""
-        self._token.refused()
+    def renew(self, request: PreparedRequest) -> None:
+        """Take the token of a refused request as refused: the next is signed with another."""
+        self._token.refused(str(request.headers.get("Authorization", "")).removeprefix("Bearer "))
 
 
 def make_auth(
@@ -96,8 +121,8 @@ def make_auth(
     if auth.type != "oauth2_client_credentials":
         return AUTH_MAP[auth.type](**words)  # type: ignore[no-any-return]
     words["access_token_url"] = _absolute(words["access_token_url"], base_url)
-    oauth = OAuth2ClientCredentials(**words, session=TokenEndpoint(session, redactor, subject))
-    session.renew = _only_at(base_url, oauth.obtain_token, oauth)
+    oauth = SharedClientToken(**words, session=TokenEndpoint(session, redactor, subject))
+    session.renew = _only_at(base_url, oauth.renew, oauth)
     return oauth  # type: ignore[no-any-return]
 
 
@@ -142,14 +167,14 @@ def _refresh_token(
 
 
 def _only_at(
-    base_url: str, fetch: Callable[[], Any], sign: Callable[[PreparedRequest], Any]
+    base_url: str, fetch: Callable[[PreparedRequest], Any], sign: Callable[[PreparedRequest], Any]
 ) -> Callable[[PreparedRequest], None]:
     """Return what signs a refused request anew, if it is one to the NPO's own host."""
     home = host_of(base_url)
 
     def renew(request: PreparedRequest) -> None:
         if host_of(str(request.url)) == home:
-            fetch()
+            fetch(request)
             sign(request)
 
     return renew

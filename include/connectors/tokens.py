@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import isfinite
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from include.connectors.protocol import status_told
@@ -48,7 +50,7 @@ class TokenEndpoint:
         told = answer.json() if not answer.ignored else None
         told = told if isinstance(told, dict) else {}
         token = told.get("access_token")
-        if not isinstance(token, str) or not token or not isinstance(told.get("expires_in", 1), (int, float)):
+        if not isinstance(token, str) or not token:
             raise ConfigurationError(
                 f"{answer.status_code} from {answer.where} gave no access_token; check access_token_url",
                 pauses=True,
@@ -56,6 +58,21 @@ class TokenEndpoint:
             )
         self._redactor.add(token)
         return answer
+
+
+def seconds_told(told: Mapping[str, Any], usual: float) -> float:
+    """Return how long a token lasts: ``expires_in`` as number or text, ``usual`` where it does not say.
+
+    After an exchange the old refresh token may be used up, so nothing here is worth an error.
+    """
+    value = told.get("expires_in")
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return usual
+    try:
+        seconds = float(value)
+    except ValueError:
+        return usual
+    return seconds if isfinite(seconds) and seconds > 0 else usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +125,7 @@ class RefreshedToken:
         self._subject, self._settings, self._now = subject, settings, now
         self._held: Tokens | None = None
         self._refused: str | None = None
+        self._lock = Lock()  # requests of one NPO are signed by several threads
 
     def value(self) -> str:
         """Return an access token that lasts for a while.
@@ -116,15 +134,20 @@ class RefreshedToken:
             ConfigurationError: The refresh token was refused (pauses), or no key is set up.
             TransientError: Partner or registry did not answer.
         """
-        if self._held is None or not self._lasts(self._held):
-            self._held = self._shared()
-        return str(self._held.access_token)
+        with self._lock:
+            if self._held is None or not self._lasts(self._held):
+                self._held = self._shared()
+            return str(self._held.access_token)
 
-    def refused(self) -> None:
-        """Note that the partner does not take the present token any more."""
-        if self._held is not None:
-            self._refused = self._held.access_token
-            self._held = None
+    def refused(self, token: str) -> None:
+        """Note that the partner does not take this token any more.
+
+        Of a token that was replaced meanwhile nothing is noted: its successor is another thread's answer to
+        the same refusal, and renewing once more would make that one void.
+        """
+        with self._lock:
+            if self._held is not None and self._held.access_token == token:
+                self._refused, self._held = token, None
 
     def _lasts(self, tokens: Tokens) -> bool:
         return (
@@ -169,9 +192,9 @@ class RefreshedToken:
             raise
         told: dict[str, Any] = answer.json()
         successor = told.get("refresh_token")
-        lasts = float(told.get("expires_in", grant.lasts))
+        lasts = seconds_told(told, grant.lasts)
         return Tokens(
             refresh_token=successor if isinstance(successor, str) and successor else present,
             access_token=told["access_token"],
-            expires_at=self._now() + timedelta(seconds=min(max(lasts, 0.0), 366 * 86_400.0)),
+            expires_at=self._now() + timedelta(seconds=min(lasts, 366 * 86_400.0)),
         )
