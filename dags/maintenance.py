@@ -14,7 +14,8 @@ PAGE = """\
 Every night, parts that do not wait for each other:
 
 - **retention** deletes what is older than its store's setting (`SPOTLIGHT_RETENTION_*_DAYS`).
-- **erasures** ends every erasure of a candidate that was asked for and broken off.
+- **erasures** ends every erasure of a candidate that was asked for and broken off, and looks through the
+  pages landed since the last night for what was erased before.
 - **gaps** logs the stretches of the last week that no landed extraction of an NPO covers and no next run
   catches up, each with the backfill to type.
 
@@ -32,7 +33,7 @@ def retention() -> dict[str, int]:
 
 @task(pool=STORE_POOL, multiple_outputs=False)
 def erasures() -> dict[str, int]:
-    """End erasures that were broken off."""
+    """End erasures that were broken off, and erase what was landed since."""
     from include.privacy import maintenance
 
     return maintenance.erasures()

@@ -11,6 +11,7 @@ from airflow.sdk import (
     AssetOrTimeSchedule,
     AssetWatcher,
     CronTriggerTimetable,
+    TriggerRule,
     task,
     task_group,
 )
@@ -53,7 +54,8 @@ with DAG(
 
         return drain()
 
-    @task(pool=ENROLMENT_POOL, multiple_outputs=False)
+    # Whatever becomes of the queue: what is in the store already is worked at.
+    @task(pool=ENROLMENT_POOL, multiple_outputs=False, trigger_rule=TriggerRule.ALL_DONE)
     def npos() -> list[str]:
         """List the NPOs with enrolments to be worked at."""
         from include.npo.enrolment.run import npos_with_work

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -12,7 +13,6 @@ from include.errors import ConfigurationError, TransientError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     import requests
 
@@ -20,6 +20,7 @@ TOKEN_LIFE = 1800.0
 TIMEOUT = (5, 30)
 PAGE = 100
 MAX_PAGES = 200
+MAX_RUNS = PAGE * MAX_PAGES
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _UNPROCESSABLE = 401, 403, 404, 409, 422
 _CLIENT_ERROR, _SERVER_ERROR, _CREATED = 400, 500, 201
@@ -136,8 +137,8 @@ class AirflowApi:
         """
         return Backfill.of(self._call("GET", f"backfills/{backfill_id}"))
 
-    def run_states(self, dag_id: str, start: datetime, end: datetime) -> dict[str, int]:
-        """Return how many backfill runs there are with a logical date in a stretch, by their state.
+    def backfill_runs(self, dag_id: str, start: datetime, end: datetime) -> dict[datetime, str]:
+        """Return the state of each backfill run with a logical date in a stretch, the first 20,000 by date.
 
         Raises:
             IntegrationError: As ``is_paused``.
@@ -146,9 +147,10 @@ class AirflowApi:
             "run_type": "backfill",
             "logical_date_gte": start.isoformat(),
             "logical_date_lte": end.isoformat(),
+            "order_by": "logical_date",
             "limit": PAGE,
         }
-        states: dict[str, int] = {}
+        states: dict[datetime, str] = {}
         for page in range(MAX_PAGES):
             told = self._call(
                 "GET",
@@ -156,7 +158,7 @@ class AirflowApi:
                 params=params | {"offset": page * PAGE},
             )
             for run in told["dag_runs"]:
-                states[run["state"]] = states.get(run["state"], 0) + 1
+                states[datetime.fromisoformat(run["logical_date"])] = run["state"]
             if len(told["dag_runs"]) < PAGE:
                 break
         return states

@@ -180,6 +180,11 @@ class Settings(BaseSettings):
         default=None,
         description="Fernet keys, comma-separated: the first encrypts rotated OAuth2 tokens, all decrypt.",
     )
+    erasure_key: SecretStr | None = Field(
+        default=None,
+        description="Secrets, comma-separated, the newest first: the first makes the digests of what was "
+        "erased, by all it is known again.",
+    )
     publish_threads: int = Field(default=4, ge=1)
 
     airflow_url: str | None = Field(

@@ -49,7 +49,7 @@ def command(  # noqa: PLR0913 - the options of one command
     """Read a past stretch of time again, of many NPOs, a few at once; repeating it changes nothing.
 
     A source that cannot tell a window from the rest is backfilled by a replay of what was landed. Exits 1 if
-    one failed; Ctrl-C lets what is under way end its step, and the same command goes on from there.
+    one was not done; Ctrl-C lets what is under way end its step, and the same command goes on from there.
     """
     interval = interval_of(start, end)
     registry = open_registry()

@@ -32,21 +32,22 @@ def command(
     """Erase one candidate's data from raw objects, store, quarantine, outbox and enrolments.
 
     It cannot be undone. Broken off, it is ended by the next ``maintenance`` run or by asking again. What the
-    NPO still sends of these records is dropped when it is landed.
+    NPO still sends of these records is dropped when it is read. Asked for again when it is done, the pages
+    landed since are looked through again.
     """
-    from include.privacy.erase import carry_out, request_erasure
+    from include.privacy.erase import carry_out, find, request_erasure
     from include.privacy.maintenance import erasure_context, open_stores
     from include.privacy.subject import Candidate as Who
-    from include.privacy.subject import held_about
 
     use_local_stack()
     settings, who = get_settings(), Who.of(candidate)
     with open_stores(settings) as (store, landing):
-        held = held_about(store, who)
-        if held and not yes:
-            npos = ", ".join(sorted({one.npo_id for one in held}))
-            typer.confirm(f"{len(held)} assignments at {npos} will be erased for good. Go on?", abort=True)
         ctx = erasure_context(store, landing, settings, lambda line: typer.echo(line, err=True))
+        found = find(ctx, who)
+        if found.anything and not yes:
+            npos = ", ".join(found.npos)
+            number = len({one.assignment_id for one in found.held})
+            typer.confirm(f"{number} assignments at {npos} will be erased for good. Go on?", abort=True)
         key = request_erasure(ctx, who, by=by or getpass.getuser(), why=why)
         if key is None:
             emit({"receipt": None, "assignments": 0}, "nothing is held about this candidate: nothing erased")

@@ -14,6 +14,7 @@ from include.cli.npo_edit import activate, add, change_of, disable, edit, histor
 from include.cli.npo_leave import export, purge
 from include.cli.npo_look import check, preview
 from include.cli.npo_row import NpoId, open_registry, row_of, text_of
+from include.cli.npo_wake import wake
 from include.cli.output import AsJson, emit
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The NPO integrations: rows of the config table.", no_args_is_help=True)
 
 _COMMANDS: tuple[Callable[..., None], ...] = (add, edit, check, preview, activate, pause, disable, history)
-_LATER: tuple[Callable[..., None], ...] = (gaps, replay, quarantine, release, discard, export, purge)
+_LATER: tuple[Callable[..., None], ...] = (gaps, replay, quarantine, release, discard, wake, export, purge)
 
 for _command in _COMMANDS:
     app.command()(_command)

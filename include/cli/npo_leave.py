@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 To = Annotated[Path, typer.Option("--to", help="A new folder, or an empty one.", file_okay=False)]
 Now = Annotated[bool, typer.Option("--now", help="Do not wait for two hours: you know that no task runs.")]
+Untold = Annotated[
+    bool, typer.Option("--untold", help="Delete also what the platform or the partner was not told yet.")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask back.")]
 
 
@@ -50,21 +53,26 @@ def purge(
     npo_id: NpoId,
     *,
     now: Now = False,
+    untold: Untold = False,
     yes: Yes = False,
     as_json: AsJson = False,  # noqa: ARG001 - read by its callback
 ) -> None:
     """Delete everything kept of a disabled integration but its row; it cannot be undone.
 
-    Records, landed pages, enrolments, events and tokens go. Broken off, it is ended by asking again.
+    Records, landed pages, enrolments, events and tokens go. While enrolments are under way or events wait
+    nothing is deleted. Broken off, it is ended by asking again.
     """
     from include.npo.context import utc_now
-    from include.privacy.leaving import purge_npo, require_left
+    from include.privacy.leaving import purge_npo, require_all_told, require_left
     from include.privacy.maintenance import open_stores
     from include.registry.tokens import forget_tokens
 
     registry = open_registry()
     _require_id(npo_id)
     require_left(_last_row(registry, npo_id), npo_id, now=utc_now(), wait=not now)
+    with open_stores(registry.settings) as (store, _landing):
+        if not untold:
+            require_all_told(store, npo_id)
     if not yes:
         _confirm(npo_id)
     with output_kept(), open_stores(registry.settings) as (store, landing):

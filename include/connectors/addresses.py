@@ -42,6 +42,10 @@ _NAT64 = ip_network("64:ff9b::/96")
 _COMPATIBLE = ip_network("::/96")
 
 
+class UnresolvedError(TransientError):
+    """A name was not resolved: as likely our own name server, so it does not count against the partner."""
+
+
 @dataclass(frozen=True, slots=True)
 class AddressRules:
     """What may be connected to beside public addresses.
@@ -108,7 +112,7 @@ def public_addresses(
     Raises:
         ConfigurationError: One of the addresses is not public: then none is used, since a name that
             leads both ways is how a guard is walked around.
-        TransientError: The name cannot be resolved, or not in time.
+        UnresolvedError: The name cannot be resolved, or not in time.
     """
     rules = settings if isinstance(settings, AddressRules) else AddressRules.of(settings)
     found = _resolved(host, port, resolve or socket.getaddrinfo, subject)
@@ -140,7 +144,7 @@ def _resolved(host: str, port: int, resolve: Resolve, subject: str) -> tuple[str
     answer = outcome[0] if outcome else TimeoutError()
     if isinstance(answer, Exception) or not answer:
         why = f"not within {LONGEST_RESOLUTION:g} s" if isinstance(answer, TimeoutError) else "no address"
-        raise TransientError(
+        raise UnresolvedError(
             f"the name {host} cannot be resolved ({why}); it is tried again; check base_url and "
             "allowed_hosts if it never worked",
             subject=subject,

@@ -11,9 +11,8 @@ from dlt.sources.rest_api.config_setup import AUTH_MAP  # noqa: TID253
 from requests.auth import AuthBase  # noqa: TID253
 
 from include.connectors.host_guard import host_of
-from include.connectors.placeholders import resolve
+from include.connectors.placeholders import CredentialError, resolve
 from include.connectors.tokens import RefreshedToken, TokenEndpoint, seconds_told
-from include.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,13 +122,13 @@ def make_auth(
     words["access_token_url"] = _absolute(words["access_token_url"], base_url)
     oauth = SharedClientToken(**words, session=TokenEndpoint(session, redactor, subject))
     session.renew = _only_at(base_url, oauth.renew, oauth)
-    return oauth  # type: ignore[no-any-return]
+    return oauth
 
 
 def _api_key(auth: ApiKeyAuth, words: dict[str, Any], session: PartnerSession, subject: str) -> AuthBase:
     if auth.location == "cookie":
         if not (_COOKIE_NAME.fullmatch(auth.name) and _COOKIE_VALUE.fullmatch(words["api_key"])):
-            raise ConfigurationError(
+            raise CredentialError(
                 "client.auth: the name or the key holds a character that no cookie may (space, comma, "
                 "semicolon, quote); correct the manifest or the connection",
                 subject=subject,
@@ -160,7 +159,7 @@ def _refresh_token(
         extra=words["access_token_request_data"],
         lasts=auth.default_token_expiration,
     )
-    endpoint = TokenEndpoint(session, redactor, subject)
+    endpoint = TokenEndpoint(session, redactor, subject, once=True)
     signer = RefreshTokenAuth(RefreshedToken(grant, endpoint, redactor, subject, settings or get_settings()))
     session.renew = _only_at(base_url, signer.renew, signer)
     return signer

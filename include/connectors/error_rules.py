@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from include.connectors.manifest import ErrorRule, When
 
 _TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY})
-_LONGEST_RETRY_AFTER = 86_400.0
+_LONGEST_RETRY_AFTER = 3_600.0
+_EPOCH_FROM, _EPOCH_MILLIS_FROM = 1e9, 1e11
+"""A wait of 30 years is a point in time: vendors' reset headers hold seconds or milliseconds since 1970."""
 _ADVICE: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "the credential was refused; renew it in the connection that "
     "credential_ref names",
@@ -153,19 +155,23 @@ class ErrorRules:
 
 
 def retry_after(answer: Answer, header: str = "Retry-After") -> float | None:
-    """Return the seconds the partner asks us to wait, at most a day; ``None`` if it does not say.
+    """Return the seconds the partner asks us to wait, at most an hour; ``None`` if it does not say.
 
-    A date is taken relative to the answer's own Date header, so that a skewed clock does no harm.
+    The wait is the whole NPO's, so an odd header must not silence it for long: after an hour it is asked once
+    more, and says so again if it means it. A point in time is taken relative to the answer's own Date header,
+    so that a skewed clock does no harm.
     """
     text = answer.headers.get(header, "").strip()
+    now = _http_date(answer.headers.get("Date", "")) or answer.completed_at
     try:
         seconds = float(text)
     except ValueError:
         until = _http_date(text)
         if until is None:
             return None
-        now = _http_date(answer.headers.get("Date", "")) or answer.completed_at
         seconds = (until - now).total_seconds()
+    if seconds >= _EPOCH_FROM:
+        seconds = (seconds / 1000 if seconds >= _EPOCH_MILLIS_FROM else seconds) - now.timestamp()
     return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER) if isfinite(seconds) else None
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_MEMBERS = 1_000
 MAX_RATIO = 200
+MAX_RECORDS = 200_000
+"""Of one page: a row of two bytes costs two hundred in memory, so bytes alone bound nothing."""
 RATIO_COUNTS_FROM = 2**20
 TRUNCATED = "truncated"
 
@@ -161,6 +163,11 @@ def _too_large(limit: int) -> FormatError:
     )
 
 
+def too_many_records() -> FormatError:
+    """Return the fault of a page with more records than one may hold."""
+    return FormatError("malformed", f"a page of more than {MAX_RECORDS} records; ask for smaller pages")
+
+
 def _gunzipped(body: bytes, limit: int) -> bytes:
     """Unpack one gzip file, or several written one after the other."""
     if not body.startswith(_GZIP_START):
@@ -210,21 +217,24 @@ def json_lines(text: str) -> list[Any]:
     """Return one value a line. A line that is no JSON stays text: it is set aside, the others go on.
 
     Raises:
-        FormatError: ``truncated``: the last line is cut off; ``malformed``: no line at all is JSON.
+        FormatError: ``truncated``: the last line is cut off; ``malformed``: no line at all is JSON, or more
+            than ``MAX_RECORDS``.
     """
     values: list[Any] = []
     good = 0
-    lines = text.split("\n")
-    for number, line in enumerate(lines, start=1):
+    cut = text.count("\n") + 1  # a last line without an end
+    for number, line in enumerate(io.StringIO(text, newline="\n"), start=1):
         if not line.strip():
             continue
+        if len(values) >= MAX_RECORDS:
+            raise too_many_records()
         try:
             values.append(orjson.loads(line))
             good += 1
         except orjson.JSONDecodeError:
-            if number == len(lines):
+            if number == cut:
                 raise FormatError(TRUNCATED, "JSON lines whose last one is cut off") from None
-            values.append(line.rstrip("\r"))
+            values.append(line.rstrip("\r\n"))
     if values and not good:
         raise FormatError("malformed", "something that is not JSON lines; check path and response.format")
     return values
@@ -237,7 +247,8 @@ def csv_records(text: str, expects: ResponseFormat) -> list[Any]:
     each is set aside by itself. Blank lines are no rows; a column without a name is left out.
 
     Raises:
-        FormatError: ``truncated``: it ends inside a quoted field or row; ``malformed``: no such CSV.
+        FormatError: ``truncated``: it ends inside a quoted field or row; ``malformed``: no such CSV, or more
+            than ``MAX_RECORDS``.
     """
     lines = _Lines(text)
     for _ in range(expects.skip_rows):
@@ -248,6 +259,8 @@ def csv_records(text: str, expects: ResponseFormat) -> list[Any]:
     whole = len(kept) == len(names)
     records: list[Any] = []
     for row in rows:
+        if len(records) >= MAX_RECORDS:
+            raise too_many_records()
         if not isinstance(row, list) or len(row) != len(names):
             records.append(row)
         elif whole:

@@ -8,10 +8,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
+from include.connectors.addresses import UnresolvedError
 from include.connectors.answer import TRIED_AGAIN, Answer
 from include.connectors.host_guard import host_of
+from include.connectors.placeholders import CredentialError, holds_control_characters
 from include.errors import (
     ConfigurationError,
+    FatalError,
     IntegrationError,
     NotYetError,
     RateLimitedError,
@@ -91,22 +94,28 @@ class PartnerSession:
         """Return the request as it will be sent, signed.
 
         Raises:
-            ConfigurationError: Its address is not one.
+            ConfigurationError: Its address is not one, or a header holds what none may.
         """
-        import requests
-
+        self._guard.check(request.url)
         try:
-            self._guard.check(request.url)
-            return self._session.prepare_request(request)
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidHeader) as error:
+            prepared = self._session.prepare_request(request)
+        except ValueError as error:  # its text may quote a header
             raise self._refused(f"a request cannot be built ({type(error).__name__})") from None
+        self._require_sendable(prepared)
+        return prepared
 
     def merge_environment_settings(self, *_: Any) -> dict[str, Any]:
         """Return nothing: the environment has no say."""
         return {}
 
-    def post(self, url: str, *, headers: dict[str, str], data: dict[str, str]) -> Answer:
+    def post(self, url: str, *, headers: dict[str, str], data: dict[str, str], once: bool = False) -> Answer:
         """Post a form, such as a token request, under the same guard, budget and retry.
+
+        Args:
+            url: Absolute address.
+            headers: Of the request.
+            data: The form.
+            once: It is not tried again here, since what was sent may be used up by the first try.
 
         Raises:
             IntegrationError: As ``send``.
@@ -114,7 +123,11 @@ class PartnerSession:
         import requests
 
         request = self.prepare_request(requests.Request("POST", url, headers=headers, data=data))
-        return self.send(request, renewable=False)
+        if not once:
+            return self.send(request, renewable=False)
+        answer = self.exchange(request, renewable=False)
+        self._rules.judge(answer)
+        return answer
 
     def send(self, request: requests.PreparedRequest, *, renewable: bool = True, **_: Any) -> Answer:
         """Return the answer to a request, after retries, redirects and at most one renewed token.
@@ -131,15 +144,14 @@ class PartnerSession:
         except NotYetError:
             raise
         except TransientError as error:
-            if not isinstance(error, RateLimitedError):
-                self._budget.judged(well=False)
+            self._count_against(error)
             tried = attempts.statistics.get("attempt_number", 1)
             error.message = f"{error.message} (tried {tried} times)" if tried > 1 else error.message
             raise
         self._budget.judged(well=True)
         return answer
 
-    def exchange(self, request: requests.PreparedRequest) -> Answer:
+    def exchange(self, request: requests.PreparedRequest, *, renewable: bool = True) -> Answer:
         """Return the answer to one request as it is: one try, at most one renewed token, no judgement.
 
         For requests that change something at the partner: whoever asks decides what an answer, or none,
@@ -153,13 +165,11 @@ class PartnerSession:
         """
         try:
             answer = self._acted(request)
-            if answer.status_code == HTTPStatus.UNAUTHORIZED and self.renew is not None:
+            if answer.status_code == HTTPStatus.UNAUTHORIZED and renewable and self.renew is not None:
                 self.renew(request)
                 answer = self._acted(request)
-        except (NotYetError, RateLimitedError):
-            raise
-        except TransientError:
-            self._budget.judged(well=False)
+        except TransientError as error:
+            self._count_against(error)
             raise
         throttled = self._rules.throttling(answer)
         if throttled is None:
@@ -183,7 +193,17 @@ class PartnerSession:
         except RateLimitedError as error:
             self._budget.throttled(error.retry_after)
             raise
+        except (ConfigurationError, FatalError):
+            # Refused, but answered: the partner's server is well.
+            if answer.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+                self._budget.judged(well=True)
+            raise
         return answer
+
+    def _count_against(self, error: TransientError) -> None:
+        """Count a failure against the partner, unless it was throttled, not asked, or not found by name."""
+        if not isinstance(error, (NotYetError, RateLimitedError, UnresolvedError)):
+            self._budget.judged(well=False)
 
     def _acted(self, request: requests.PreparedRequest) -> Answer:
         """Return the answer to a request that may have acted although its redirect cannot be followed."""
@@ -203,7 +223,11 @@ class PartnerSession:
         for _ in range(_MAX_REDIRECTS):
             if (location := _target(answer)) is None:
                 return answer
-            request = self._redirected(request, answer, location)
+            try:
+                request = self._redirected(request, answer, location)
+            except ConfigurationError:
+                self._budget.judged(well=True)  # it answered, if not as we like
+                raise
             answer = self._exchange(request)
         if _target(answer) is None:
             return answer
@@ -216,7 +240,8 @@ class PartnerSession:
         self._guard.check(target, why=f"the redirect of {answer.where}")
         following = request.copy()
         following.prepare_url(target, None)
-        if host_of(target) != host_of(answer.url):
+        elsewhere = host_of(target) != host_of(answer.url)
+        if elsewhere:
             for name in self.credential_headers:
                 following.headers.pop(name, None)
         turns_into_get = answer.status_code == HTTPStatus.SEE_OTHER or (
@@ -227,6 +252,12 @@ class PartnerSession:
             following.method, following.body = "GET", None
             for name in _BODY_HEADERS:
                 following.headers.pop(name, None)
+        if elsewhere and following.body:
+            # A body may hold a client's secret or a candidate's data: no header can be dropped of those.
+            raise self._refused(
+                f"{answer.where} redirects a request with a body to another host; refused, it was not sent "
+                "there; correct base_url or the path, or ask the partner why"
+            )
         return following
 
     def _exchange(self, request: requests.PreparedRequest) -> Answer:
@@ -254,7 +285,8 @@ class PartnerSession:
                 f"{where} cannot be reached; {TRIED_AGAIN}; check base_url if it never worked",
                 subject=self._guard.subject,
             ) from None
-        except requests.exceptions.RequestException as error:
+        except (requests.exceptions.RequestException, ValueError) as error:
+            # A ValueError of http.client quotes the header, secret and all.
             raise self._refused(f"{where} cannot be sent ({type(error).__name__})") from None
         except (urllib3.exceptions.HTTPError, HTTPException, OSError):
             raise TransientError(
@@ -262,6 +294,19 @@ class PartnerSession:
             ) from None
         finally:
             self._budget.leave(place)
+
+    def _require_sendable(self, request: requests.PreparedRequest) -> None:
+        """Refuse before anything is sent what ``http.client`` would refuse with the header in its message."""
+        secret = {name.lower() for name in self.credential_headers}
+        for name, value in request.headers.items():
+            text = value.decode("latin-1") if isinstance(value, bytes) else value
+            if holds_control_characters(text) or not _is_latin(text):
+                kind = CredentialError if name.lower() in secret else ConfigurationError
+                raise kind(
+                    f"header {name} holds a character that none may (a line end, another control character, "
+                    "or one beyond Latin-1); nothing was sent; correct the credential or the manifest",
+                    subject=self._guard.subject,
+                )
 
     def _read(self, request: requests.PreparedRequest, where: str, place: Place, deadline: float) -> Answer:
         response = self._session.send(
@@ -327,6 +372,10 @@ class PartnerSession:
 
     def _refused(self, message: str) -> ConfigurationError:
         return ConfigurationError(self._redactor.text(message), subject=self._guard.subject)
+
+
+def _is_latin(text: str) -> bool:
+    return all(ord(character) < 256 for character in text)  # noqa: PLR2004 - where Latin-1 ends
 
 
 def _target(answer: Answer) -> str | None:

@@ -4,8 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from include.connectors.manifest_types import Headers, Part, as_typed
+from include.connectors.manifest_types import Headers, Part, as_typed, sounds_secret
 from include.connectors.placeholders import Secret
+
+_SECRET_PARTS = ("token", "api_key", "password", "client_secret", "refresh_token")
 
 
 class BearerAuth(Part):
@@ -179,3 +181,11 @@ class Client(Part):
     timeout: Annotated[float, Field(gt=0, le=600)] | None = None
     total_timeout: Annotated[float, Field(gt=0, le=3600)] = 300
     charset: str | None = None
+
+    @property
+    def login_is_secret(self) -> bool:
+        """Return whether the credential's login is sent as a key or token, and not as a name."""
+        words = self.auth.model_dump() if self.auth else {}
+        texts = [words[name] for name in _SECRET_PARTS if words.get(name)]
+        texts += [text for name, text in self.headers.items() if sounds_secret(name)]
+        return any("{credential.login}" in text for text in texts)

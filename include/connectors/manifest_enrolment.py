@@ -93,12 +93,17 @@ class EnrolmentPoll(Part):
 class EnrolmentLookup(Part):
     """How to find out whether an enrolment of unknown outcome arrived.
 
+    It may deny only what it is asked for by ``{reference}``, in ``path`` or ``params``: where a page of other
+    enrolments is read, ours may stand on the next one, and what is not found is never sent again.
+
     Attributes:
         path: May hold ``{reference}`` and ``{offering_id}``.
         params: Query; its values may hold them too.
         data_selector: Where the list of candidates for a match is; one object stands for a list of one.
         match: JMESPath over ``{record, request, reference}`` that holds for ours.
         external_id: Of the record; ``response.external_id`` when absent.
+        settle: So long after it was not found it is asked for again, and sent again only if it is still
+            missing: the partner may be at it, or its list lag behind.
     """
 
     path: UrlPath
@@ -106,6 +111,13 @@ class EnrolmentLookup(Part):
     data_selector: Expression = "@"
     match: Expression
     external_id: Expression | None = None
+    settle: Moment = timedelta(minutes=2)
+
+    @property
+    def by_reference(self) -> bool:
+        """Whether the partner is asked for this one enrolment."""
+        asked = (self.path, *(str(value) for value in self.params.values()))
+        return any("{reference}" in text for text in asked)
 
 
 class EnrolmentWithdrawal(Part):

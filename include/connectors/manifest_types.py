@@ -6,7 +6,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
+from include.connectors.placeholders import PLACEHOLDER
+
 _FORBIDDEN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+
+
+_SECRET_WORDS = frozenset(
+    {"accesskey", "accesstoken", "apikey", "apitoken", "auth", "authentication", "authorisation",
+     "authorization", "authtoken", "bearer", "cookie", "credential", "credentials", "jwt", "key", "passwd",
+     "password", "pwd", "secret", "session", "sessionid", "sig", "signature", "token"}
+)  # fmt: skip
+_WORD_EDGE = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
 
 
 def _check_zone(value: str) -> str:
@@ -21,6 +31,14 @@ def _check_headers(value: dict[str, str]) -> dict[str, str]:
     refused = sorted(name for name in value if name.lower() in _FORBIDDEN_HEADERS)
     if refused:
         raise ValueError(f"expected no header that steers the connection, got {', '.join(refused)}")
+    literal = sorted(
+        name for name, text in value.items() if sounds_secret(name) and not PLACEHOLDER.search(text)
+    )
+    if literal:
+        raise ValueError(
+            f"expected a placeholder such as {{credential.password}} in {', '.join(literal)}, got literal "
+            "text: secrets live in the credential"
+        )
     return value
 
 
@@ -44,6 +62,16 @@ def _check_pattern(value: str) -> str:
     if groups != 1:
         raise ValueError(f"expected a regular expression with one group, got {groups}")
     return value
+
+
+def sounds_secret(name: str) -> bool:
+    """Return whether a header of this name carries a credential: ``X-Api-Key``, ``apiKey``, ``Cookie``."""
+    return any(word.lower() in _SECRET_WORDS for word in _WORD_EDGE.split(name))
+
+
+def is_credential(name: str, value: str) -> bool:
+    """Return whether a header goes to the NPO's own host only."""
+    return sounds_secret(name) or PLACEHOLDER.search(value) is not None
 
 
 def value_key(value: Any) -> str:

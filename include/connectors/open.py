@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from include.connectors.discovery import CONNECTORS, load_manifest, load_transforms
 from include.connectors.host_guard import host_of
-from include.connectors.placeholders import PLACEHOLDER, resolve
+from include.connectors.manifest_types import is_credential
+from include.connectors.placeholders import resolve
 from include.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ class Api:
             charset=self.manifest.client.charset,
         )
         session.credential_headers.update(
-            name for name, value in self.manifest.client.headers.items() if PLACEHOLDER.search(value)
+            name for name, value in self.manifest.client.headers.items() if is_credential(name, value)
         )
         return session
 
@@ -232,7 +233,10 @@ class Api:
 
         auth = self.manifest.client.auth
         names = (auth.name,) if auth is not None and auth.type == "api_key" else ()
-        return Redactor.of(self._credential, *names)
+        redactor = Redactor.of(self._credential, *names)
+        if self.manifest.client.login_is_secret:
+            redactor.add(self._credential.login)
+        return redactor
 
     @cached_property
     def _auth(self) -> AuthBase | None:
@@ -255,7 +259,7 @@ class Api:
 
     def _headers_without_secret(self) -> dict[str, str]:
         given = self.manifest.client.headers
-        return {name: value for name, value in given.items() if not PLACEHOLDER.search(value)}
+        return {name: value for name, value in given.items() if not is_credential(name, value)}
 
     def _url(self, path: str) -> str:
         absolute = path.lower().startswith(("http://", "https://"))

@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 PLACEHOLDER = re.compile(r"\{credential\.(login|password|extra\.[A-Za-z0-9_]+)\}")
 _PARENT = re.compile(r"\{resources\.([A-Za-z0-9_]+)\.([A-Za-z0-9_]+)\}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _LONGEST_VALUE = 255
 _ANY = re.compile(r"\{\s*credential\b[^}]*\}?")
 _FORMS = "{credential.login}, {credential.password} or {credential.extra.<key>}"
+
+
+class CredentialError(ConfigurationError):
+    """The credential lacks a part, holds one that cannot be sent, or the partner gives no token for it."""
 
 
 def _check_secret(value: str) -> str:
@@ -87,11 +92,17 @@ def with_parent(text: str, values: Mapping[str, str | int], *, quoted: bool) -> 
     return _PARENT.sub(value, text)
 
 
+def holds_control_characters(text: str) -> bool:
+    """Return whether a text holds what no header may: libraries quote such a header, secret and all."""
+    return _CONTROL.search(text) is not None
+
+
 def resolve(text: str, credential: Credential) -> str:
     """Return ``text`` with its placeholders replaced.
 
     Raises:
-        ConfigurationError: The credential lacks a part that is named.
+        CredentialError: The credential lacks a part that is named, or that part holds a control character,
+            such as the line end that came along when it was pasted.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -102,9 +113,14 @@ def resolve(text: str, credential: Credential) -> str:
             else getattr(credential, part)
         )
         if not found:
-            raise ConfigurationError(
+            raise CredentialError(
                 f"the manifest needs {match[0]} and the credential has no such part; complete the "
                 "connection that credential_ref names"
+            )
+        if holds_control_characters(str(found)):
+            raise CredentialError(
+                f"{match[0]} holds a control character, such as a line end at its end, and cannot be sent; "
+                "set it anew in the connection that credential_ref names"
             )
         return str(found)
 

@@ -11,6 +11,7 @@ import orjson
 from include.connectors.answer import NotJsonError, parse_body
 from include.connectors.casts import BadValueError, make_cast
 from include.connectors.expressions import WRONG_TYPE, getter
+from include.connectors.formats import MAX_RECORDS, too_many_records
 from include.connectors.mapping import compile_mapping, one_of
 from include.connectors.placeholders import parent_value, with_parent
 from include.connectors.protocol import Page, Parent
@@ -235,6 +236,8 @@ class RestConnector:
         except WRONG_TYPE:
             found = None
         if isinstance(found, list):
+            if len(found) > MAX_RECORDS:
+                raise self._refused(f"{where} gave {too_many_records()}")
             return found
         selector = self.manifest.resource(resource).endpoint.data_selector
         raise self._refused(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from random import uniform
 from threading import Lock, get_ident
 from typing import TYPE_CHECKING, Any
@@ -262,6 +263,52 @@ class SharedBudget:
 
         # What a failover of the store may forget here is a second of budget: not worth a journal's wait.
         return self._store[COLLECTION].with_options(write_concern=WriteConcern(w=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What kept an NPO from being asked.
+
+    Attributes:
+        told: Seconds it still wanted to be left alone, as it told.
+        closed: Seconds the breaker would still have been open.
+        failures: Failed requests in a row that had been counted.
+    """
+
+    told: float = 0
+    closed: float = 0
+    failures: int = 0
+
+
+def wake(store: IntegrationStore, npo_id: str) -> Rest:
+    """Let an NPO be asked at once: end its told rest, close its breaker, count failures from none.
+
+    Its requests a minute and its places stay as they are.
+
+    Raises:
+        IntegrationError: The store does not answer.
+    """
+    from pymongo import ReturnDocument
+
+    def left(*names: str) -> dict[str, Any]:
+        until = {"$max": [{"$ifNull": [f"${name}", 0]} for name in names]}
+        return {"$max": [0, {"$divide": [{"$subtract": [until, NOW]}, 1000]}]}
+
+    woken = {
+        "at": NOW,
+        "told": left("not_before"),
+        "closed": left("open_until", "probe_until"),
+        "failures": {"$ifNull": ["$failures", 0]},
+    }
+    with store_errors(npo_id):
+        state: dict[str, Any] | None = store[COLLECTION].find_one_and_update(
+            {"_id": npo_id},
+            [{"$set": {"woken": woken}}, {"$set": {"not_before": 0}}, *after_success()],
+            return_document=ReturnDocument.AFTER,
+        )
+    if state is None:
+        return Rest()
+    return Rest(state["woken"]["told"], state["woken"]["closed"], state["woken"]["failures"])
 
 
 @contextmanager

@@ -5,7 +5,10 @@ Source: the domain page "NPO integration", section 4.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
+
+import structlog
 
 from include.npo.enrolment.echo import held_back, platform_ids
 from include.npo.entity_plan import Entity, under_id
@@ -13,11 +16,16 @@ from include.storage.entities import known_entities
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime
 
     from include.npo.context import RunContext
     from include.storage.raw import PendingRecord
 
 Pair = tuple["PendingRecord", Entity]
+HELD_LONG = timedelta(days=1)
+"""After so long somebody is to look at the enrolment that holds a partner's assignments back."""
+
+log = structlog.get_logger("spotlight.alerts")
 
 
 def enrols(ctx: RunContext) -> bool:
@@ -43,7 +51,7 @@ def answered(
     npo_id = ctx.npo.npo_id
     offerings = {str(entity.content["offering_id"]) for _, entity in pairs if "offering_id" in entity.content}
     # In this order: an outcome that is committed in between is then seen.
-    waiting = held_back(ctx.store, npo_id, offerings)
+    waiting = held_back(ctx.store, npo_id, offerings, now=ctx.now())
     ids = platform_ids(ctx.store, npo_id, external_ids)
     doubtful = [
         entity.id
@@ -60,4 +68,19 @@ def answered(
             held.append(record)
         else:
             ours.append((record, entity))
+    if held:
+        _tell_of_long_holds(ctx, len(held), waiting)
     return ours, held, ids
+
+
+def _tell_of_long_holds(ctx: RunContext, held: int, waiting: Mapping[str, datetime]) -> None:
+    oldest = min(waiting.values())
+    if ctx.now() - oldest > HELD_LONG:
+        log.warning(
+            "enrolment_holds_assignments",
+            npo_id=ctx.npo.npo_id,
+            held=held,
+            since=oldest.isoformat(),
+            offerings=len(waiting),
+            message="pulled assignments wait for an enrolment whose outcome is not known; ask the NPO",
+        )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import islice, pairwise, takewhile
 from threading import Event
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 from zoneinfo import ZoneInfo
 
+from include.airflow_api import MAX_RUNS
 from include.connectors.discovery import load_manifest
-from include.errors import ConfigurationError, IntegrationError
+from include.errors import ConfigurationError, IntegrationError, TransientError
 from include.failures import located
 from include.npo.gaps import asks_for_a_window
 from include.npo.run import STAGES, run_stage
@@ -18,15 +22,18 @@ from include.registry.models import NpoStatus
 from include.registry.schedules import cron_expression
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from include.airflow_api import AirflowApi, Backfill
     from include.registry.models import NpoConfig
     from include.settings import Settings
 
-State = Literal["done", "failed", "stopped", "not started", "goes on"]
+Answer = TypeVar("Answer")
+State = Literal["done", "in part", "failed", "stopped", "not started", "goes on"]
 LOOK_EVERY = 0.5
 POLL_SECONDS = 3.0
+LOOKS_LOST = 20
+"""Looks in a row to which Airflow may owe an answer: it goes on with the backfill, or is being restarted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +199,56 @@ def in_airflow(api: AirflowApi, *, poll: float = POLL_SECONDS) -> Way:
         while not backfill.completed:
             if stop.wait(poll):
                 return Result(npo.npo_id, "goes on", f"backfill {backfill.id} goes on in Airflow")
-            backfill = api.backfill(backfill.id)
-        states = api.run_states(npo.dag_id, covering.start, covering.end)
-        return _outcome(npo, backfill, states)
+            backfill = _patiently(partial(api.backfill, backfill.id), stop, poll)
+        runs = _patiently(partial(api.backfill_runs, npo.dag_id, covering.start, covering.end), stop, poll)
+        return _outcome(npo, backfill, runs, without_run(intervals(npo, covering), runs))
 
     return way
+
+
+def _patiently(ask: Callable[[], Answer], stop: Event, poll: float) -> Answer:
+    """Return what Airflow answers, which may take some looks.
+
+    Raises:
+        IntegrationError: As ``ask``.
+    """
+    for _ in range(LOOKS_LOST):
+        try:
+            return ask()
+        except TransientError:
+            if stop.wait(poll):
+                break
+    return ask()
+
+
+def intervals(npo: NpoConfig, covering: Interval) -> list[datetime]:
+    """Return when the intervals of the schedule begin that begin in a stretch, both ends inclusive, in order.
+
+    No more of them than Airflow is asked for runs.
+    """
+    first = covering.start.astimezone(ZoneInfo(npo.timezone)) - timedelta(seconds=1)
+    return list(islice(takewhile(lambda begin: begin <= covering.end, _ticks(npo, first)), MAX_RUNS))
+
+
+def _ticks(npo: NpoConfig, after: datetime) -> Iterator[datetime]:
+    from croniter import croniter  # type: ignore[import-untyped]
+
+    ticks = croniter(cron_expression(npo.npo_id, npo.schedule), after)
+    while True:
+        moment: datetime = ticks.get_next(datetime)
+        yield moment.astimezone(UTC)
+
+
+def without_run(begins: Sequence[datetime], runs: Iterable[datetime]) -> list[datetime]:
+    """Return those of the intervals' beginnings from which on, until the next, no run has its date."""
+    dates = sorted(runs, reverse=True)
+    missing: list[datetime] = []
+    for begin, end in pairwise([*begins, datetime.max.replace(tzinfo=UTC)]):
+        while dates and dates[-1] < begin:
+            dates.pop()
+        if not dates or dates[-1] >= end:
+            missing.append(begin)
+    return missing
 
 
 def aligned(npo: NpoConfig, interval: Interval) -> Interval:
@@ -205,7 +257,7 @@ def aligned(npo: NpoConfig, interval: Interval) -> Interval:
     Airflow takes intervals that begin in what it is given: without the one that is under way at ``start`` its
     first minutes would not be read.
     """
-    from croniter import croniter  # type: ignore[import-untyped]
+    from croniter import croniter
 
     zone = ZoneInfo(npo.timezone)
     at = interval.start.astimezone(zone) + timedelta(seconds=1)
@@ -232,9 +284,19 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _outcome(npo: NpoConfig, backfill: Backfill, states: dict[str, int]) -> Result:
-    runs, failed = sum(states.values()), states.get("failed", 0)
-    if failed:
-        told = f"{failed} of {runs} runs failed; see backfill {backfill.id} of {npo.dag_id} in Airflow"
+def _outcome(
+    npo: NpoConfig, backfill: Backfill, runs: dict[datetime, str], missing: Sequence[datetime]
+) -> Result:
+    states = dict(Counter(runs.values()))
+    if failed := states.get("failed", 0):
+        told = f"{failed} of {len(runs)} runs failed; see backfill {backfill.id} of {npo.dag_id} in Airflow"
         return Result(npo.npo_id, "failed", told, states)
-    return Result(npo.npo_id, "done", f"{runs} runs, backfill {backfill.id}", states)
+    if missing:
+        # Airflow passes over an interval whose scheduled run is under way, or that has not ended yet.
+        told = (
+            f"{len(runs)} runs, backfill {backfill.id}; {len(missing)} intervals got none, from "
+            f"{missing[0]:%Y-%m-%dT%H:%M:%S} to {missing[-1]:%Y-%m-%dT%H:%M:%S}: their scheduled run was "
+            "under way, or they have not ended yet; the same command again, later, reads them"
+        )
+        return Result(npo.npo_id, "in part", told, states | {"without_run": len(missing)})
+    return Result(npo.npo_id, "done", f"{len(runs)} runs, backfill {backfill.id}", states)

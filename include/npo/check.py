@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from include.connectors.discovery import load_manifest
+from include.connectors.placeholders import CredentialError
+from include.connectors.protocol import status_told
 from include.errors import ConfigurationError, IntegrationError, RateLimitedError
 from include.npo.reach import CertificateError, addresses_of, certificate_days
 from include.npo.sample import MAX_RECORDS, first_page, judge, look_at, sample_context
@@ -31,7 +33,7 @@ Outcome = Literal["ok", "failed", "skipped"]
 FEW_DAYS = 14
 _HINT_ROW = "'spotlight npo edit {npo_id} --manifest FILE' puts a corrected manifest or column in"
 _SHOWN_CODES = 4
-_REFUSED = ("401 ", "403 ")
+_REFUSED = (401, 403)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +201,8 @@ def _auth_told(ctx: RunContext) -> str:
 
 
 def _is_refusal(error: IntegrationError) -> bool:
-    return isinstance(error, ConfigurationError) and (
-        error.message.startswith(_REFUSED) or "access_token" in error.message or "credential" in error.message
+    return isinstance(error, CredentialError) or (
+        isinstance(error, ConfigurationError) and status_told(error) in _REFUSED
     )
 
 
@@ -208,7 +210,7 @@ def _advice(error: IntegrationError) -> str:
     if isinstance(error, RateLimitedError):
         return "wait and check again; a smaller requests_per_minute may be what the partner allows"
     if isinstance(error, ConfigurationError):
-        return "correct the endpoint in the manifest"
+        return "correct the endpoint in the manifest, or the row's base_url and allowed_hosts"
     return "check again; if it stays, ask the partner"
 
 

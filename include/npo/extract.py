@@ -1,28 +1,36 @@
-"""Extract: read the partner's API and land every answer as it came.
+"""Extract: read the partner's API and land every answer as it came, but for records that were erased.
 
-Writes pages and, last, one manifest per resource and attempt. Nothing else changes, so an attempt
-that dies leaves pages nobody reads and no other trace.
+Writes pages and, last, one manifest per resource and attempt. Beside them only hints and notes change, so an
+attempt that dies leaves pages nobody reads and nothing that the next one does not put right.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from include.connectors.protocol import Window
 from include.connectors.windows import lies_inside
-from include.errors import RecordError, TransientError
+from include.errors import ConfigurationError, IntegrationError, RecordError, TransientError
 from include.npo.context import RunRef
 from include.npo.land import tracks_absence
 from include.npo.nested import NestedReading
-from include.npo.novelty import holds_news
+from include.npo.novelty import external_id_of, holds_news
 from include.npo.remap import reopen_if_mapping_changed
+from include.privacy.erased import COLLECTION as ERASED
+from include.privacy.erased import ERASED_RECORD, erased_among, is_erased, rewritten
 from include.storage import landing
-from include.storage.checkpoint import confirm_checkpoint, read_checkpoint
+from include.storage.checkpoint import (
+    confirm_checkpoint,
+    forget_failures,
+    note_failure,
+    note_unlanded,
+    read_checkpoint,
+)
 from include.storage.documents import content_digest, merge_digests
 from include.storage.pending import has_pending
 
@@ -35,6 +43,11 @@ if TYPE_CHECKING:
 
 UPLOADS_AT_ONCE = 2
 PROGRESS_EVERY_PAGES = 20
+TRIES_TOGETHER = 3
+"""Times in a row a resource may fail for the moment before the others are landed without it."""
+NESTED_UNTIL = timedelta(minutes=90)
+NESTED_AT_LEAST = timedelta(minutes=15)
+"""Reading parents ends that long after the beginning of extract, or of itself: before the task is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +67,18 @@ class _Extraction:
     """What the attempts of one run come to.
 
     Attributes:
+        began: When extract did.
         manifests: Keys of those that hold something to land.
-        failures: Why some parents of a nested resource were not read.
+        failures: Why a resource, or some parents of a nested one, were not read.
+        errors: Of the resources that were not read.
         parents: Parents met by this run, by resource nested in theirs; ``None`` for a deleted one.
     """
 
+    began: datetime
     manifests: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: {"pages": 0, "records": 0})
     failures: list[str] = field(default_factory=list)
+    errors: list[IntegrationError] = field(default_factory=list)
     parents: dict[Resource, dict[str, Parent | None]] = field(default_factory=dict)
 
 
@@ -69,14 +86,18 @@ def extract(ctx: RunContext) -> RunRef | None:
     """Read every resource of the NPO; return what there is to land, or ``None`` if there is nothing to do.
 
     ``None`` means: the source holds nothing that was not landed before, and no record or event of
-    an earlier run waits. The other stages are then skipped. Parents of a nested resource that did not answer
-    are noted in the reference: what was read of the others is landed, then the last stage fails the run.
+    an earlier run waits. The other stages are then skipped. A resource that could not be read, and parents of
+    a nested one that did not answer, are noted in the reference: what was read is landed, then the last
+    stage fails the run. So that a short outage costs no run, a failure that may pass is raised the first
+    times in a row: the task's retry reads all.
 
     Raises:
-        IntegrationError: As the connector's ``pages`` and the landing zone say.
+        IntegrationError: As the connector's ``pages`` and the landing zone say, and there is nothing else to
+            do, or the failure may pass.
+        ConfigurationError: The partner refuses the set-up, which pauses the integration.
         TransientError: Parents did not answer, and there is nothing else to do.
     """
-    found = _Extraction()
+    found = _Extraction(ctx.now())
     for resource in ctx.connector.manifest.reading_order:
         reopened = reopen_if_mapping_changed(ctx, resource)
         if reopened:
@@ -84,8 +105,10 @@ def extract(ctx: RunContext) -> RunRef | None:
         if ctx.backfill and not ctx.connector.manifest.resource(resource).reads_changes:
             found.manifests += _landed_in(ctx, resource, ctx.backfill)
         else:
-            _extract_news(ctx, resource, found)
+            _extract_or_note(ctx, resource, found)
     if not found.manifests and not has_pending(ctx.store, ctx.npo.npo_id):
+        if found.errors:
+            raise found.errors[0]
         if found.failures:
             raise TransientError("; ".join(found.failures), subject=ctx.npo.npo_id, stage="extract")
         ctx.progress(f"nothing new in {found.counts['records']} records, nothing pending")
@@ -108,16 +131,43 @@ def window_of(ctx: RunContext, resource: Resource, checkpoint: Checkpoint) -> Wi
     return Window(since=checkpoint.cursor - spec.incremental.lookback)
 
 
-def _extract_news(ctx: RunContext, resource: Resource, found: _Extraction) -> None:
-    """Read one resource, and keep its manifest if it holds anything to land."""
-    checkpoint = read_checkpoint(ctx.store, ctx.npo.npo_id, resource)
+def _extract_or_note(ctx: RunContext, resource: Resource, found: _Extraction) -> None:
+    """Read one resource; note why it could not be, where the others are to be landed all the same."""
+    npo_id = ctx.npo.npo_id
+    checkpoint = read_checkpoint(ctx.store, npo_id, resource)
+    try:
+        _extract_news(ctx, resource, checkpoint, found)
+    except IntegrationError as error:
+        refused = isinstance(error, ConfigurationError) and error.pauses
+        may_pass = (
+            isinstance(error, TransientError) and note_failure(ctx.store, npo_id, resource) < TRIES_TOGETHER
+        )
+        if refused or may_pass:
+            raise
+        ctx.progress(f"{resource} could not be read, the rest goes on: {error.message}")
+        found.errors.append(error)
+        found.failures.append(f"{resource} could not be read: {error.message}")
+        return
+    if checkpoint.failed_in_a_row:
+        forget_failures(ctx.store, npo_id, resource)
+
+
+def _extract_news(ctx: RunContext, resource: Resource, checkpoint: Checkpoint, found: _Extraction) -> None:
+    """Read one resource, write its manifest, and keep that if it holds anything to land."""
     manifest, news = _extract_resource(ctx, resource, checkpoint, found)
     found.counts["pages"] += len(manifest.pages)
     found.counts["records"] += manifest.records
     # A full list of a snapshot source is news also when a record is missing from it.
     news = news or tracks_absence(ctx.connector.manifest.resource(resource), manifest)
     unfinished = checkpoint.unfinished and ctx.backfill is None
-    if unfinished or (news and (ctx.backfill or manifest.digest != checkpoint.digest)):
+    lands = unfinished or (news and (ctx.backfill is not None or manifest.digest != checkpoint.digest))
+    if lands:
+        note_unlanded(
+            ctx.store, manifest.npo_id, resource, manifest=manifest.key, backfill=ctx.backfill is not None
+        )
+    ctx.landing.put_manifest(manifest)
+    ctx.progress(f"{resource}: {manifest.records} records in {len(manifest.pages)} pages landed")
+    if lands:
         found.manifests.append(manifest.key)
     elif manifest.digest == checkpoint.digest:
         read_at = datetime.fromisoformat(manifest.started_at)
@@ -127,11 +177,13 @@ def _extract_news(ctx: RunContext, resource: Resource, found: _Extraction) -> No
 def _extract_resource(
     ctx: RunContext, resource: Resource, checkpoint: Checkpoint, found: _Extraction
 ) -> tuple[landing.ResourceManifest, bool]:
-    """Land one resource; return its manifest and whether it holds a record the store does not know."""
+    """Land one resource's pages; return its manifest and whether they hold a record the store lacks."""
     attempt = _new_attempt(ctx, resource, window_of(ctx, resource, checkpoint))
     reading: NestedReading | None = None
     if ctx.connector.manifest.resource(resource).nested:
-        reading = NestedReading(ctx, resource, attempt.window, found.parents.get(resource, {}))
+        until = max(found.began + NESTED_UNTIL, ctx.now() + NESTED_AT_LEAST)
+        met = found.parents.get(resource, {})
+        reading = NestedReading(ctx, resource, attempt.window, met, until=until)
         pages, digest, news = _land_pages(ctx, attempt, reading.pages(), found)
         reading.count(found.counts)
         found.failures += reading.failures()
@@ -154,9 +206,8 @@ def _extract_resource(
         pages=tuple(pages),
         cut=attempt.cut,
         parents=tuple(reading.parents) if reading else (),
+        parents_unusable=reading.unusable if reading else 0,
     )
-    ctx.landing.put_manifest(manifest)
-    ctx.progress(f"{resource}: {manifest.records} records in {len(pages)} pages landed")
     return manifest, news
 
 
@@ -178,7 +229,7 @@ def _land_pages(
     waiting: deque[Future[None]] = deque()
     notes_parents = _parents_noted(ctx, attempt.resource, found)
     with ThreadPoolExecutor(UPLOADS_AT_ONCE, thread_name_prefix="landing") as uploads:
-        for number, page in enumerate(pages, start=1):
+        for number, page in enumerate(_without_erased(ctx, attempt.resource, pages), start=1):
             entry = _landed(attempt, page, number)
             waiting.append(uploads.submit(ctx.landing.put, entry.key, page.body, compress=True))
             landed.append(entry)
@@ -195,10 +246,33 @@ def _land_pages(
     return landed, f"{digest:032x}", news
 
 
+def _without_erased(ctx: RunContext, resource: Resource, pages: Iterable[Page]) -> Iterator[Page]:
+    """Yield the pages, a mark in the place of each record that a candidate had erased and that came again.
+
+    Asked for each page: an erasure may be requested while the source is read.
+    """
+    ours = {"npo_id": ctx.npo.npo_id, "resource": resource}
+    for page in pages:
+        if ctx.store[ERASED].find_one(ours, {"_id": 1}) is None:
+            yield page
+            continue
+        ids = [external_id_of(ctx, resource, record) for record in page.records]
+        gone = erased_among(ctx.store, ctx.npo.npo_id, resource, [one for one in ids if one is not None])
+        if not gone:
+            yield page
+            continue
+        kept = [
+            ERASED_RECORD if one in gone else record for one, record in zip(ids, page.records, strict=True)
+        ]
+        yield replace(page, body=rewritten(kept), records=kept)
+
+
 def _inside(ctx: RunContext, attempt: _Attempt, page: Page) -> Iterator[Any]:
     """Yield the records of a page that landing will take from it; what cannot be told is its to refuse."""
     window = page.window or attempt.window
     for record in page.records:
+        if is_erased(record):
+            continue
         try:
             if attempt.cut and not lies_inside(window, ctx.connector.cursor(attempt.resource, record)):
                 continue

@@ -1,5 +1,6 @@
 """Stretches of time no landed extraction covers, and what closes them: pure rules, and one reader.
 
+Only what was landed to its end covers anything, and of a nested resource only what every parent answered.
 An extraction started at T that asked for changes since S covers every change from S up to T, or up to
 the end it asked for; one that read everything covers all there was before T.
 """
@@ -11,9 +12,10 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from include.connectors.protocol import Window
+from include.npo.page_sources import every_parent_answered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from include.connectors.manifest import ResourceSpec
     from include.connectors.protocol import Resource
@@ -66,6 +68,20 @@ def covered_by(manifest: ResourceManifest) -> Stretch:
     since = datetime.fromisoformat(manifest.since) if manifest.since else _BEGINNING
     until = datetime.fromisoformat(manifest.until) if manifest.until else started
     return Stretch(since, min(until, started))
+
+
+def covered_by_landed(manifests: Iterable[ResourceManifest], unlanded: Collection[str]) -> list[Stretch]:
+    """Return the stretches of changes that extractions have brought into the store.
+
+    Args:
+        manifests: Of the extractions.
+        unlanded: Keys of those that were refused, or broken off before all was landed.
+    """
+    return [
+        covered_by(manifest)
+        for manifest in manifests
+        if manifest.key not in unlanded and every_parent_answered(manifest)
+    ]
 
 
 def uncovered(covered: Iterable[Stretch], within: Stretch) -> list[Stretch]:
@@ -144,21 +160,22 @@ def find_gaps(ctx: RunContext, within: Stretch, *, resource: Resource | None = N
     Raises:
         TransientError: Landing zone or store did not answer.
     """
-    from include.storage.checkpoint import read_checkpoint
+    from include.storage.checkpoint import read_checkpoint, unlanded
     from include.storage.mongo import store_errors
 
     npo_id = ctx.npo.npo_id
     found: list[Gap] = []
     for name in (resource,) if resource else ctx.resources:
         keys = ctx.landing.manifests_between(npo_id, name, Window(since=within.start))
-        covered = [covered_by(ctx.landing.manifest(key)) for key in keys]
         with store_errors(npo_id):
             checkpoint = read_checkpoint(ctx.store, npo_id, name)
+            refused = unlanded(ctx.store, npo_id, name)
+        landed = covered_by_landed(map(ctx.landing.manifest, keys), refused)
         spec = ctx.connector.manifest.resource(name)
         found += explained(
             npo_id,
             name,
-            uncovered(covered, within),
+            uncovered(landed, within),
             reads_from=next_run_reads_from(spec, checkpoint),
             windowed=asks_for_a_window(spec),
         )

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from include.errors import DataQualityError, RecordError
 from include.npo.landing_plan import Incoming, LandingPlan, plan_landing
-from include.npo.page_sources import PageSources, resource_of
+from include.npo.page_sources import PageSources, every_parent_answered, resource_of
 from include.privacy.erased import erased_among, is_erased
 from include.quality.gate import Reason, run_suite
 from include.quality.quarantine import Quarantined, set_aside
 from include.storage.checkpoint import (
     forget_parent_cursors,
+    note_landed,
     note_landing,
     read_checkpoint,
     write_checkpoint,
@@ -126,12 +127,14 @@ def _land_manifest(ctx: RunContext, manifest: ResourceManifest) -> dict[str, int
     tally, read_at = _Tally(), datetime.fromisoformat(manifest.started_at)
     if _is_overtaken(ctx, manifest, read_at):
         tally.counts["stale"] = manifest.records
+        note_landed(ctx.store, ctx.npo.npo_id, manifest.resource, manifest=manifest.key)
         return tally.counts
     for batch, plan in ctx.store.commit_each(ctx.npo.npo_id, partial(_plans, ctx, manifest)):
         tally.add(plan, len(batch.refused))
         tally.counts["erased"] += batch.erased
         tally.see(batch.records, read_at)
     _finish(ctx, manifest, tally)
+    note_landed(ctx.store, ctx.npo.npo_id, manifest.resource, manifest=manifest.key)
     return tally.counts
 
 
@@ -298,8 +301,12 @@ def _ambiguous(ctx: RunContext, manifest: ResourceManifest, record: Incoming) ->
 
 
 def tracks_absence(spec: ResourceSpec, manifest: ResourceManifest) -> bool:
-    """Tell whether a record missing from this extraction is gone: a full list of a snapshot source."""
-    whole = manifest.since is None and all(parent.state != "failed" for parent in manifest.parents)
+    """Tell whether a record missing from this extraction is gone: a full list of a snapshot source.
+
+    The list of a nested resource is full if every parent was asked for and answered: of one that nothing can
+    be asked for, nothing is known.
+    """
+    whole = manifest.since is None and every_parent_answered(manifest) and not manifest.parents_unusable
     return spec.deletes.mode == "snapshot" and whole and manifest.moves_checkpoint
 
 
@@ -315,7 +322,7 @@ def _finish(ctx: RunContext, manifest: ResourceManifest, tally: _Tally) -> None:
         while withdrawn := ctx.store.commit_plan(npo_id, partial(_withdrawal, ctx, manifest, now)):
             tally.counts["withdrawn"] += withdrawn
     _move_parent_cursors(ctx, manifest, tally)
-    if any(parent.state == "failed" for parent in manifest.parents):
+    if not every_parent_answered(manifest):
         return  # what those hold was not landed: the resource as a whole has not come further
 
     def prepare() -> tuple[None, Write]:

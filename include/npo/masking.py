@@ -26,15 +26,25 @@ _PERSONAL_VALUE = re.compile(
     r"|\b[A-CEGHJ-PR-TW-Z]{2} ?\d{2} ?\d{2} ?\d{2} ?[A-D]\b"  # a national insurance number
 )
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# What a person may write into them is anybody's guess.
-_FREE_TEXT = frozenset({"status_reason"})
+# Of an assignment, what cannot hold a person's own words or name. A reference to the candidate may be shown:
+# it is by definition no name and no address, and without it nobody sees whether the mapping is right.
+_SHOWN_OF_AN_ASSIGNMENT = (
+    "assignment_id", "external_id", "npo_id", "offering_id", "offering_external_id", "external_candidate_ref",
+    "status", "external_status", "progress", "outcome.passed", "outcome.score", "attempt", "requested_at",
+    "accepted_at", "enrolled_at", "started_at", "last_activity_at", "due_at", "completed_at", "withdrawn_at",
+    "source",
+)  # fmt: skip
+_ANY = "*"
+
+Path = tuple[str, ...]
+"""Names from the record down to a value; an index of a list counts for nothing, ``*`` stands for any name."""
 
 
-def shown_names(resource: Resource, spec: ResourceSpec) -> frozenset[str] | None:
-    """Return the names of the source whose values may be shown; ``None`` for any that do not sound personal.
+def shown_paths(resource: Resource, spec: ResourceSpec) -> frozenset[Path] | None:
+    """Return the paths of the source whose values may be shown; ``None`` for any that do not sound personal.
 
-    An offering is public. Of an assignment only what the mapping reads is shown: the rest is likely to
-    be about the candidate.
+    An offering is public. Of an assignment only what the mapping reads is shown, as far as that may be shown
+    of the platform's record: the rest is likely to be about the candidate.
     """
     if resource == "offerings":
         return None
@@ -42,41 +52,93 @@ def shown_names(resource: Resource, spec: ResourceSpec) -> frozenset[str] | None
     if spec.incremental:
         expressions.append(spec.incremental.cursor_path)
     for name, field in spec.mapping.fields.items():
-        if name not in _FREE_TEXT:
+        if _may_be_shown(name):
             read = (field.path, *field.concat, field.when.path if field.when else None)
             expressions += [expression for expression in read if expression]
-    return frozenset(name for expression in expressions for name in _names(expression))
+    return frozenset(path for expression in expressions for path in _paths(expression))
 
 
-def _names(expression: str) -> Iterator[str]:
-    """Yield the names an expression reads."""
-    waiting: list[Any] = [jmespath.compile(expression).parsed]
-    while waiting:
-        node = waiting.pop()
-        if node.get("type") == "field":
-            yield node["value"]
-        waiting += node.get("children", ())
+def platform_paths(resource: Resource, record: dict[str, Any]) -> frozenset[Path] | None:
+    """Return the paths of a platform's record whose values may be shown; ``None`` as for ``shown_paths``."""
+    if resource == "offerings":
+        return None
+    return frozenset(path for path in _leaves(record) if _may_be_shown(".".join(path)))
 
 
-def masked(value: Any, shown: frozenset[str] | None = None, *, key: str = "") -> Any:
+def _may_be_shown(name: str) -> bool:
+    return any(name == one or name.startswith(f"{one}.") for one in _SHOWN_OF_AN_ASSIGNMENT)
+
+
+def _leaves(value: Any, path: Path = ()) -> Iterator[Path]:
+    if isinstance(value, dict):
+        for name, entry in value.items():
+            yield from _leaves(entry, (*path, name))
+    else:
+        yield path
+
+
+def _paths(expression: str) -> set[Path]:
+    """Return the paths an expression reads."""
+    read: set[Path] = set()
+    return _walk(jmespath.compile(expression).parsed, {()}, read) | read
+
+
+def _walk(node: Any, bases: set[Path], read: set[Path]) -> set[Path]:
+    """Return where a node's values stand, seen from ``bases``; add to ``read`` what is read by the way."""
+    kind, children = node["type"], node.get("children", [])
+    if kind == "field":
+        return {(*base, node["value"]) for base in bases}
+    if kind in ("current", "identity", "index", "slice"):
+        return bases
+    if kind in ("subexpression", "pipe", "index_expression", "projection", "flatten", "value_projection"):
+        for place, child in enumerate(children):
+            bases = _walk(child, bases, read)
+            if kind == "value_projection" and place == 0:
+                bases = {(*base, _ANY) for base in bases}
+        return bases
+    if kind == "filter_projection":
+        listed, wanted, condition = children
+        bases = _walk(listed, bases, read)
+        read |= _walk(condition, bases, read)
+        return _walk(wanted, bases, read)
+    if kind == "function_expression":
+        given = [child for child in children if child["type"] != "expref"]
+        bases = {path for child in given for path in _walk(child, bases, read)}
+        read |= bases
+        children = [inner for child in children if child["type"] == "expref" for inner in child["children"]]
+        read.update(path for child in children for path in _walk(child, bases, read))
+        return bases
+    return {path for child in children for path in _walk(child, bases, read)}
+
+
+def masked(value: Any, shown: frozenset[Path] | None = None, *, path: Path = ()) -> Any:
     """Return a value with what is, or may be, personal replaced by ``***``.
 
     Args:
         value: JSON.
-        shown: Names whose values may be shown, see ``shown_names``.
-        key: The name the value stands under.
+        shown: Paths whose values may be shown, see ``shown_paths``.
+        path: Where the value stands.
     """
+    personal = bool(path) and sounds_personal(path[-1])
     if isinstance(value, dict):
-        if sounds_personal(key):
+        if personal:
             return HIDDEN
-        return {name: masked(entry, shown, key=name) for name, entry in value.items()}
+        return {name: masked(entry, shown, path=(*path, name)) for name, entry in value.items()}
     if isinstance(value, list):
-        return [masked(entry, shown, key=key) for entry in value]
+        return [masked(entry, shown, path=path) for entry in value]
     if value is None or isinstance(value, bool):
         return value
-    if sounds_personal(key) or (shown is not None and key not in shown):
+    if personal or (shown is not None and not _is_among(path, shown)):
         return HIDDEN
     return HIDDEN if isinstance(value, str) and _PERSONAL_VALUE.search(value) else value
+
+
+def _is_among(path: Path, shown: frozenset[Path]) -> bool:
+    return path in shown or any(
+        len(one) == len(path) and all(name in (_ANY, ours) for name, ours in zip(one, path, strict=True))
+        for one in shown
+        if _ANY in one
+    )
 
 
 def sounds_personal(key: str) -> bool:

@@ -25,7 +25,7 @@ def holds_news(ctx: RunContext, resource: Resource, records: Sequence[Any]) -> b
     found: list[tuple[str | None, str, bool, str]] = []
     for record in records:
         payload = canonical_json(record)
-        external_id = _external_id(ctx, resource, record)
+        external_id = external_id_of(ctx, resource, record)
         deleted = external_id is not None and ctx.connector.is_deleted(resource, record)
         found.append((external_id, digest_of(payload).hex(), deleted, payload.decode()))
 
@@ -43,7 +43,8 @@ def holds_news(ctx: RunContext, resource: Resource, records: Sequence[Any]) -> b
     return ctx.store["quarantine"].count_documents({"_id": {"$in": list(aside)}}) < len(aside)
 
 
-def _external_id(ctx: RunContext, resource: Resource, record: Any) -> str | None:
+def external_id_of(ctx: RunContext, resource: Resource, record: Any) -> str | None:
+    """Return a record's partner id, ``None`` where it has none that can be used."""
     try:
         return ctx.connector.external_id(resource, record)
     except RecordError:

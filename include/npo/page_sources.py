@@ -42,6 +42,11 @@ def resource_of(manifest: ResourceManifest) -> Resource:
     return "offerings" if manifest.resource == "offerings" else "assignments"
 
 
+def every_parent_answered(manifest: ResourceManifest) -> bool:
+    """Return whether no parent that could be asked for was left out of a reading; so if it has none."""
+    return all(parent.state != "failed" for parent in manifest.parents)
+
+
 def _window(since: str | None, until: str | None) -> Window:
     return Window(
         datetime.fromisoformat(since) if since else None, datetime.fromisoformat(until) if until else None

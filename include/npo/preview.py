@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from include.npo.masking import masked, shown_names
+from include.npo.masking import masked, platform_paths, shown_paths
 from include.npo.sample import first_page, look_at, sample_context
 
 if TYPE_CHECKING:
@@ -77,6 +77,6 @@ def _pair(ctx: RunContext, resource: Resource, sampled: Sampled, *, show_persona
     problems = tuple(f"{reason.code}: {reason.message}" for reason in sampled.problems)
     if show_personal:
         return Pair(resource, sampled.record, platform, problems)
-    shown = shown_names(resource, ctx.connector.manifest.resource(resource))
-    hidden = masked(platform) if platform is not None else None
+    shown = shown_paths(resource, ctx.connector.manifest.resource(resource))
+    hidden = masked(platform, platform_paths(resource, platform)) if platform is not None else None
     return Pair(resource, masked(sampled.record, shown), hidden, problems)

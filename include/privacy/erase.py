@@ -7,29 +7,29 @@ From then on every step can be repeated, so an erasure that was broken off is en
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from include.errors import ConfigurationError
+from include.errors import ConfigurationError, IntegrationError
 from include.npo.context import utc_now
 from include.npo.enrolment.record import ENDED
-from include.npo.enrolment.records import fence_owner
-from include.privacy.erased import remember
-from include.privacy.raw_objects import PageEraser, event_objects
-from include.privacy.subject import Candidate, Held, held_about
-from include.storage.documents import raw_key
+from include.privacy.erased import digests, remember
+from include.privacy.landed_ids import WantedIds
+from include.privacy.raw_objects import event_objects
+from include.privacy.store_erasure import erase_enrolments, erase_from_store
+from include.privacy.subject import Candidate, Held, enrolled_as, held_about, references_of
+from include.privacy.sweep import eraser, page_keys, sweep
+from include.privacy.unmapped import anything_unmapped, unmapped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from pymongo.client_session import ClientSession
 
     from include.connectors.protocol import Connector
     from include.storage.landing import LandingZone
-    from include.storage.mongo import IntegrationStore, Write
+    from include.storage.mongo import IntegrationStore
 
 COLLECTION = "erasure"
 NOT_REACHED = (
@@ -54,6 +54,47 @@ class ErasureContext:
     progress: Callable[[str], None] = field(default=lambda _line: None)
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is held about a candidate.
+
+    Attributes:
+        references: The NPOs' own references of the candidate, with the NPO.
+        unread: Why records that never became an entity could not be looked through at some NPO.
+    """
+
+    held: tuple[Held, ...]
+    references: tuple[tuple[str, str], ...]
+    anything: bool
+    unread: IntegrationError | None = None
+
+    @property
+    def npos(self) -> list[str]:
+        """Return where something is held, or a reference is known."""
+        return sorted({one.npo_id for one in self.held} | {npo_id for npo_id, _ in self.references})
+
+
+def find(ctx: ErasureContext, candidate: Candidate) -> Found:
+    """Return what is held about a candidate: assignments, and records that never became one.
+
+    Raises:
+        TransientError: The store does not answer.
+    """
+    held, entries = set(held_about(ctx.store, candidate)), 0
+    references, unread = references_of(ctx.store, candidate), None
+    for npo_id, reference in references:
+        try:
+            if not anything_unmapped(ctx.store, npo_id):
+                continue
+            found = unmapped(ctx.store, ctx.connector_of(npo_id), npo_id, {reference})
+        except IntegrationError as error:
+            unread = error
+            continue
+        held |= found.held | enrolled_as(ctx.store, npo_id, {one.external_id for one in found.held})
+        entries += len(found.entries)
+    return Found(tuple(sorted(held)), tuple(references), bool(held or entries), unread)
+
+
 def request_erasure(ctx: ErasureContext, candidate: Candidate, *, by: str, why: str) -> str | None:
     """Commit the request and the marks against landing again; return its id, ``None`` if nothing is held.
 
@@ -61,50 +102,59 @@ def request_erasure(ctx: ErasureContext, candidate: Candidate, *, by: str, why: 
 
     Raises:
         ConfigurationError: An enrolment of the candidate is under way: the partner would enrol somebody
-            nobody here knows any more.
+            nobody here knows any more. Or nothing is held for certain, and at some NPO cannot be told.
     """
-    held = held_about(ctx.store, candidate)
-    _require_none_under_way(ctx.store, held)
-    key = request_key(candidate)
-    earlier = ctx.store[COLLECTION].find_one({"_id": key})
-    if not held:
+    found = find(ctx, candidate)
+    if under_way := _under_way(ctx.store, found.held):
+        raise ConfigurationError(
+            f"an enrolment of this candidate is under way at {under_way}; nothing was erased: let the "
+            "platform withdraw it, or wait for its outcome, and ask again"
+        )
+    keys = request_keys(ctx.store, candidate)
+    earlier = ctx.store[COLLECTION].find_one({"_id": {"$in": keys}}, {"_id": 1})
+    key: str = earlier["_id"] if earlier else keys[0]
+    if not found.anything:
+        if found.unread is not None:
+            raise found.unread
         return key if earlier else None
     with ctx.store.client.start_session() as session:
-        session.with_transaction(lambda inside: _open(ctx, inside, key, held, by=by, why=why))
+        session.with_transaction(lambda inside: _open(ctx, inside, key, found, by=by, why=why))
     return key
 
 
-def _require_none_under_way(store: IntegrationStore, held: Sequence[Held]) -> None:
+def _under_way(store: IntegrationStore, held: Iterable[Held]) -> str:
+    """Return the NPOs at which an enrolment of these assignments has not ended."""
     ids = [one.assignment_id for one in held]
     ended = [state.value for state in ENDED]
-    under_way = store["enrolment"].distinct(
-        "npo_id", {"assignment_id": {"$in": ids}, "state": {"$nin": ended}}
-    )
-    if under_way:
+    wanted = {"assignment_id": {"$in": ids}, "state": {"$nin": ended}}
+    return ", ".join(sorted(store["enrolment"].distinct("npo_id", wanted)))
+
+
+def _require_still_ended(store: IntegrationStore, held: Iterable[Held]) -> None:
+    if npos := _under_way(store, held):
         raise ConfigurationError(
-            f"an enrolment of this candidate is under way at {', '.join(sorted(under_way))}; nothing was "
-            "erased: let the platform withdraw it, or wait for its outcome, and ask again"
+            f"an enrolment of this candidate has begun at {npos} since the erasure was asked for; it stays "
+            "open, and maintenance goes on when that enrolment has ended"
         )
 
 
-def request_key(candidate: Candidate) -> str:
-    """Return the id of a candidate's erasure: a digest, so that the receipt names nobody."""
-    told = f"{candidate.npo_id or ''}\n{candidate.reference}"
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
+def request_keys(store: IntegrationStore, candidate: Candidate) -> list[str]:
+    """Return the ids a candidate's erasure may have: digests, so that the receipt names nobody."""
+    return digests(store, candidate.npo_id or "", candidate.reference)
 
 
-def _open(
-    ctx: ErasureContext, session: ClientSession, key: str, held: Sequence[Held], *, by: str, why: str
-) -> None:
+def _open(ctx: ErasureContext, session: ClientSession, key: str, found: Found, *, by: str, why: str) -> None:
     at = ctx.now()
-    for npo_id, mine in _by_npo(held).items():
-        remember(ctx.store, session, npo_id, "assignments", [one.external_id for one in mine], at=at)
+    for npo_id, mine in _by_npo(found.held).items():
+        ids = [one.external_id for one in mine if one.external_id]
+        remember(ctx.store, session, npo_id, "assignments", ids, at=at)
     ctx.store[COLLECTION].update_one(
         {"_id": key},
         {
             "$set": {"open": True, "by": by, "why": why},
             "$addToSet": {
-                "held": {"$each": [[one.npo_id, one.external_id, one.assignment_id] for one in held]}
+                "held": {"$each": _listed(found.held)},
+                "references": {"$each": [list(one) for one in found.references]},
             },
             "$setOnInsert": {"requested_at": at},
         },
@@ -113,37 +163,62 @@ def _open(
     )
 
 
+def _listed(held: Iterable[Held]) -> list[list[str]]:
+    return [[one.npo_id, one.external_id, one.assignment_id] for one in sorted(held)]
+
+
 def carry_out(ctx: ErasureContext, key: str) -> dict[str, Any]:
-    """Erase what an open request names and return its receipt; of one that is done, return that again.
+    """Erase what an open request names and return its receipt.
+
+    Of one that is done, look through the pages landed since it was asked for, and return the receipt again.
 
     Raises:
-        IntegrationError: A store does not answer or a page cannot be read; the request stays open.
+        IntegrationError: A store does not answer, a page cannot be read, or an enrolment has begun; the
+            request stays open with what is left. The candidate's data at other NPOs are gone.
     """
     request = ctx.store[COLLECTION].find_one({"_id": key})
-    if request is None or not request.get("open"):
-        return receipt_of(request or {"_id": key})
-    held = [Held(*one) for one in request["held"]]
-    counts: Counter[str] = Counter()
-    for npo_id, mine in _by_npo(held).items():
-        ctx.progress(f"{npo_id}: erasing {len(mine)} assignments")
-        counts.update(_erase_at(ctx, npo_id, mine))
-    done = {
-        "open": False,
-        "finished_at": ctx.now(),
-        "npos": sorted({one.npo_id for one in held}),
-        "assignments": len(held),
-        "counts": dict(counts),
-    }
-    # The identifiers go last: until here they are what a repeated try works from.
+    if request is None:
+        return receipt_of({"_id": key})
+    if not request.get("open"):
+        return _swept_again(ctx, request)
+    held = _by_npo([Held(*one) for one in request.get("held", [])])
+    references = [(npo_id, reference) for npo_id, reference in request.get("references", [])]
+    failed: list[IntegrationError] = []
+    for npo_id in sorted({*held, *(npo_id for npo_id, _ in references)}):
+        mine = {reference for owner, reference in references if owner == npo_id}
+        ctx.progress(f"{npo_id}: erasing {len(held.get(npo_id, []))} assignments")
+        try:
+            _erase_at(ctx, key, npo_id, held.get(npo_id, []), mine)
+        except IntegrationError as error:
+            ctx.progress(f"{npo_id}: not done: {error}")
+            failed.append(error)
+    if failed:
+        raise failed[0]
+    # Unless it was asked for again meanwhile: then the next try goes on with that.
     ctx.store[COLLECTION].update_one(
-        {"_id": key, "held": request["held"]}, {"$set": done, "$unset": {"held": ""}}
+        {"_id": key, "held.0": {"$exists": False}, "references.0": {"$exists": False}},
+        {"$set": {"open": False, "finished_at": ctx.now()}, "$unset": {"held": "", "references": ""}},
     )
+    return _receipt(ctx, key)
+
+
+def _swept_again(ctx: ErasureContext, request: dict[str, Any]) -> dict[str, Any]:
+    erased = 0
+    for npo_id in request.get("npos", []):
+        since = request["requested_at"]
+        erased += sweep(ctx.store, ctx.landing, ctx.connector_of, npo_id, since=since, progress=ctx.progress)
+    if erased:
+        ctx.store[COLLECTION].update_one({"_id": request["_id"]}, {"$inc": {"counts.raw_records": erased}})
+    return _receipt(ctx, request["_id"])
+
+
+def _receipt(ctx: ErasureContext, key: str) -> dict[str, Any]:
     return receipt_of(ctx.store[COLLECTION].find_one({"_id": key}) or {"_id": key})
 
 
 def receipt_of(request: dict[str, Any]) -> dict[str, Any]:
     """Return what may be shown of a request: who asked, when and why, and what was erased where."""
-    shown = {name: value for name, value in request.items() if name not in {"_id", "held"}}
+    shown = {name: value for name, value in request.items() if name not in {"_id", "held", "references"}}
     return {"receipt": request["_id"], **shown, "not_reached": list(NOT_REACHED)}
 
 
@@ -152,78 +227,80 @@ def open_requests(store: IntegrationStore) -> list[str]:
     return [doc["_id"] for doc in store[COLLECTION].find({"open": True}, {"_id": 1}).sort("_id", 1)]
 
 
-def _by_npo(held: Sequence[Held]) -> dict[str, list[Held]]:
+def _by_npo(held: Iterable[Held]) -> dict[str, list[Held]]:
     found: dict[str, list[Held]] = {}
     for one in held:
         found.setdefault(one.npo_id, []).append(one)
     return found
 
 
-def _erase_at(ctx: ErasureContext, npo_id: str, held: Sequence[Held]) -> Counter[str]:
-    external_ids = frozenset(one.external_id for one in held if one.external_id)
-    assignment_ids = [one.assignment_id for one in held]
-    events = [
-        doc["_id"] for doc in ctx.store["outbox"].find({"partition_key": {"$in": assignment_ids}}, {"_id": 1})
-    ]
-    counts: Counter[str] = Counter(
-        event_objects=ctx.landing.delete(event_objects(npo_id, events)),
+def _erase_at(
+    ctx: ErasureContext, key: str, npo_id: str, asked: Sequence[Held], references: set[str]
+) -> None:
+    """Erase what one NPO sent or was sent of the candidate, and take it off the request."""
+    _require_still_ended(ctx.store, asked)
+    connector, unread = _connector(ctx, npo_id, references)
+
+    def note(session: ClientSession, held: Iterable[Held], counts: Mapping[str, int]) -> None:
+        """Keep with the request what was found beside it: the pages are looked through after the store."""
+        ids = [one.external_id for one in held if one.external_id]
+        remember(ctx.store, session, npo_id, "assignments", ids, at=ctx.now())
+        more = {"$addToSet": {"held": {"$each": _listed(held)}}, "$inc": _counted(counts)}
+        ctx.store[COLLECTION].update_one({"_id": key}, more, session=session)
+
+    gone = erase_from_store(ctx.store, npo_id, asked, references, connector, note)
+    # After the store: an event committed until then is known, and none is made any more.
+    objects = ctx.landing.delete(event_objects(npo_id, gone.events))
+    enrolments = erase_enrolments(ctx.store, npo_id, gone.held, at=ctx.now())
+    counts: dict[str, int] = {"event_objects": objects, "enrolment": enrolments}
+    _require_still_ended(ctx.store, gone.held)
+    ids = frozenset(one.external_id for one in gone.held if one.external_id)
+    if unread is not None:
+        raise unread
+    if connector is not None and ids:
+        wanted = WantedIds(ids)
+        erase = eraser(ctx.store, ctx.landing, connector, npo_id, wanted=wanted, progress=ctx.progress)
+        counts |= erase.run(page_keys(ctx.landing, npo_id))
+    _take_off(ctx, key, npo_id, gone.held, references, counts)
+
+
+def _connector(
+    ctx: ErasureContext, npo_id: str, references: set[str]
+) -> tuple[Connector | None, IntegrationError | None]:
+    """Open what reads an NPO's records, where there are any to read; else return why it cannot be opened."""
+    needed = (references and anything_unmapped(ctx.store, npo_id)) or ctx.landing.folders(
+        f"npo/{npo_id}/assignments/"
     )
-    # The store before the pages: a page is looked for by ids the request holds, not by what is stored.
-    counts.update(
-        ctx.store.commit_plan(npo_id, lambda: _store_plan(ctx.store, npo_id, external_ids, assignment_ids))
+    if not needed:
+        return None, None
+    try:
+        return ctx.connector_of(npo_id), None
+    except IntegrationError as error:
+        return None, error
+
+
+def _take_off(
+    ctx: ErasureContext,
+    key: str,
+    npo_id: str,
+    held: Sequence[Held],
+    references: set[str],
+    counts: Mapping[str, int],
+) -> None:
+    """Note what was erased at one NPO; the identifiers go last, a repeated try works from them."""
+    assignments = len({one.assignment_id for one in held})
+    ctx.store[COLLECTION].update_one(
+        {"_id": key},
+        {
+            "$pullAll": {
+                "held": _listed(held),
+                "references": [[npo_id, reference] for reference in sorted(references)],
+            },
+            "$addToSet": {"npos": npo_id},
+            "$inc": _counted(counts) | {"assignments": assignments},
+        },
     )
-    counts.update(ctx.store.commit_plan(fence_owner(npo_id), lambda: _enrolments(ctx.store, assignment_ids)))
-    if external_ids:
-        eraser = PageEraser(
-            ctx.landing, ctx.connector_of(npo_id), npo_id, "assignments", external_ids, ctx.progress
-        )
-        counts.update(eraser.run())
-    return counts
 
 
-def _enrolments(store: IntegrationStore, assignment_ids: list[str]) -> tuple[dict[str, int], Write]:
-    mine = {"assignment_id": {"$in": assignment_ids}}
-
-    def write(session: ClientSession, _order: int) -> None:
-        store["enrolment"].delete_many(mine, session=session)
-
-    return {"enrolment": store["enrolment"].count_documents(mine)}, write
-
-
-def _store_plan(
-    store: IntegrationStore, npo_id: str, external_ids: frozenset[str], assignment_ids: list[str]
-) -> tuple[dict[str, int], Write]:
-    """Return what will go, counted, and the write that makes it go; the NPO's fence holds off its runs."""
-    ids = sorted(external_ids)
-    raw = [raw_key(npo_id, "assignments", one) for one in ids]
-    deleted: dict[str, dict[str, Any]] = {
-        "npo_raw": {"_id": {"$in": raw}},
-        "npo_assignment": {"_id": {"$in": assignment_ids}},
-        "npo_version": {"entity_id": {"$in": assignment_ids}},
-        "quarantine": {"owner": npo_id, "resource": "assignments", "external_id": {"$in": ids}},
-    }
-    told = {"partition_key": {"$in": assignment_ids}}
-    counts = {name: store[name].count_documents(query) for name, query in deleted.items()}
-    counts["outbox"] = store["outbox"].count_documents(told)
-
-    left: dict[str, Any] = (store["fence"].find_one({"_id": npo_id}) or {}).get("left", {})
-    # A stage's position names the last record it moved on; without the key it looks at that commit again.
-    names_one = {
-        f"left.assignments.{state}.key": ""
-        for state, at in left.get("assignments", {}).items()
-        if at["key"] in raw
-    }
-
-    def write(session: ClientSession, _order: int) -> None:
-        if names_one:
-            store["fence"].update_one({"_id": npo_id}, {"$set": names_one}, session=session)
-        for name, query in deleted.items():
-            store[name].delete_many(query, session=session)
-        # The id stays: it keeps a rebuilt store from telling of the candidate again.
-        store["outbox"].update_many(
-            told,
-            {"$set": {"body": "", "erased": True}, "$unset": {"pending": "", "refused": ""}},
-            session=session,
-        )
-
-    return counts, write
+def _counted(counts: Mapping[str, int]) -> dict[str, int]:
+    return {f"counts.{what}": number for what, number in counts.items()}

@@ -5,11 +5,13 @@ Only digests are kept: enough to know a record when it comes again, not to tell 
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from include.storage.documents import content_hash
+from include.storage.documents import canonical_json, content_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,9 +27,14 @@ ERASED_RECORD = {"$erased": True}
 _PAGE = b'{"$erased_page":'
 
 
-def digest(npo_id: str, resource: str, external_id: str) -> str:
-    """Return the key under which an erased record is remembered."""
-    return content_hash([npo_id, resource, external_id])
+def digests(store: IntegrationStore, *told: str) -> list[str]:
+    """Return every digest these words may be kept under: the one to write first, the plain one last.
+
+    Ids are few, so a plain digest is found out by trying them all; a key of the deployment prevents that.
+    """
+    text = canonical_json(list(told))
+    keyed = [hmac.new(key, text, hashlib.sha256).hexdigest()[:32] for key in store.erasure_keys]
+    return [*keyed, content_hash(list(told))]
 
 
 def remember(
@@ -44,7 +51,7 @@ def remember(
 
     noted = [
         UpdateOne(
-            {"_id": digest(npo_id, resource, external_id)},
+            {"_id": digests(store, npo_id, resource, external_id)[0]},
             {"$setOnInsert": {"npo_id": npo_id, "resource": resource, "at": at}},
             upsert=True,
         )
@@ -60,7 +67,7 @@ def erased_among(
     """Return which of these records were erased; one cheap query where nothing ever was."""
     if store[COLLECTION].find_one({"npo_id": npo_id, "resource": resource}, {"_id": 1}) is None:
         return frozenset()
-    by_digest = {digest(npo_id, resource, one): one for one in external_ids}
+    by_digest = {each: one for one in external_ids for each in digests(store, npo_id, resource, one)}
     found = store[COLLECTION].find({"_id": {"$in": list(by_digest)}}, {"_id": 1})
     return frozenset(by_digest[doc["_id"]] for doc in found)
 

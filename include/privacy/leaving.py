@@ -6,20 +6,25 @@ import gzip
 import hashlib
 import json
 from datetime import UTC, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from include.errors import ConfigurationError
+from include.npo.enrolment.record import ENDED
 from include.npo.enrolment.records import fence_owner
 from include.registry.models import NpoStatus
+from include.storage.mongo import store_errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
+    from pymongo.client_session import ClientSession
+
     from include.registry.queries import RawRow
     from include.storage.landing import LandingZone
-    from include.storage.mongo import IntegrationStore
+    from include.storage.mongo import IntegrationStore, Write
 
 LONGEST_TASK = timedelta(hours=2)
 """A task that began before the row was disabled may still write; none runs longer."""
@@ -127,6 +132,30 @@ def require_left(row: RawRow | None, npo_id: str, *, now: datetime, wait: bool =
         )
 
 
+def require_all_told(store: IntegrationStore, npo_id: str) -> None:
+    """Do nothing if the platform, and the partner, know all that an NPO's data have to tell them.
+
+    Raises:
+        ConfigurationError: Enrolments are under way, or events wait or are set aside.
+        TransientError: The store does not answer.
+    """
+    untold: dict[str, tuple[str, dict[str, Any]]] = {
+        "enrolments under way": ("enrolment", {"npo_id": npo_id, "state": {"$nin": [*map(str, ENDED)]}}),
+        "events that wait": ("outbox", {"owner": npo_id, "pending": True}),
+        "events set aside": ("outbox", {"owner": npo_id, "refused": {"$exists": True}}),
+    }
+    with store_errors(npo_id):
+        counts = {what: store[name].count_documents(query) for what, (name, query) in untold.items()}
+    if any(counts.values()):
+        told = ", ".join(f"{number:,} {what}" for what, number in counts.items() if number)
+        raise ConfigurationError(
+            f"not everything has been told: {told}; nothing was deleted. 'npo_enrolment' ends the enrolments "
+            "of a disabled row and tells of them; let one more run of the row send what else waits (after "
+            f"'spotlight events release --owner {npo_id}' if it is set aside), or say --untold to delete it",
+            subject=npo_id,
+        )
+
+
 def purge_npo(
     store: IntegrationStore, landing: LandingZone, npo_id: str, *, progress: Callable[[str], None]
 ) -> dict[str, int]:
@@ -139,10 +168,18 @@ def purge_npo(
     for prefix in (f"npo/{npo_id}/", f"events/{npo_id}/"):
         counts[prefix.partition("/")[0] + "_objects"] = landing.delete(landing.keys(prefix))
     progress(f"{npo_id}: {sum(counts.values()):,} objects deleted")
-    # A run that planned with what is being deleted must not commit it again.
+    # A run that planned with what is being deleted must not commit it again. The stages' positions name
+    # records, and go; the number stays.
     for owner in (npo_id, fence_owner(npo_id)):
-        store.commit_plan(owner, lambda: (None, lambda _session, _order: None))
+        store.commit_plan(owner, partial(_without_positions, store, owner))
     for name, query in whose(npo_id).items():
         counts[name] = store[name].delete_many(query).deleted_count
         progress(f"{name}: {counts[name]:,} documents deleted")
     return counts
+
+
+def _without_positions(store: IntegrationStore, owner: str) -> tuple[None, Write]:
+    def write(session: ClientSession, _order: int) -> None:
+        store["fence"].update_one({"_id": owner}, {"$unset": {"left": ""}}, session=session)
+
+    return None, write

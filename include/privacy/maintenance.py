@@ -56,15 +56,20 @@ def retention(progress: Callable[[str], None] = log.info) -> dict[str, int]:
 
 
 def erasures(progress: Callable[[str], None] = log.info) -> dict[str, int]:
-    """End every erasure that was asked for and broken off.
+    """End every erasure that was asked for and broken off, and erase what slipped in since one was done.
+
+    Returns:
+        How many were ``ended``, and how many records were ``swept`` from pages landed since.
 
     Raises:
-        IntegrationError: Some could not be ended; the others were.
+        IntegrationError: Some could not be ended, or some pages not be read; all others were.
     """
     from include.privacy.erase import carry_out, open_requests
+    from include.privacy.sweep import sweep_marked
 
     settings = get_settings()
     failed: list[IntegrationError] = []
+    swept = 0
     with located("", "erasures"), open_stores(settings) as (store, landing):
         requests = open_requests(store)
         ctx = erasure_context(store, landing, settings, progress)
@@ -74,9 +79,13 @@ def erasures(progress: Callable[[str], None] = log.info) -> dict[str, int]:
             except IntegrationError as error:
                 progress(f"erasure {key} is not done: {error}")
                 failed.append(error)
-    if failed:
-        raise failed[0]
-    return {"ended": len(requests)}
+        try:
+            swept = sweep_marked(store, landing, ctx.connector_of, now=ctx.now(), progress=progress)
+        except IntegrationError as error:
+            failed.append(error)
+        if failed:
+            raise failed[0]
+    return {"ended": len(requests), "swept": swept}
 
 
 def gaps(progress: Callable[[str], None] = log.info) -> dict[str, int]:

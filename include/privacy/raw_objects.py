@@ -9,44 +9,55 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from include.connectors.protocol import Parent
-from include.errors import IntegrationError, RecordError
+from include.errors import ConfigurationError, FatalError, IntegrationError, RecordError
 from include.privacy.erased import ERASED_RECORD, rewritten
+from include.privacy.landed_ids import records_holding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from include.connectors.protocol import Connector, Resource
+    from include.privacy.landed_ids import WantedIds
     from include.storage.landing import LandedPage, LandingZone, ResourceManifest
 
+    Source = tuple[LandedPage, Parent | None]
+
 PAGES_AT_ONCE = 4
-_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:")
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
 class PageEraser:
-    """Erases records of one resource of one NPO from every landed page.
+    """Erases records of one resource of one NPO from landed pages.
 
     Attributes:
         connector: Knows how a page holds its records; asks the partner nothing.
-        ids: The partner's ids of the records.
+        among: Tells which of the partner's ids are those of records to erase.
+        known: Tells which of the partner's ids the store holds a record of.
+        wanted: The ids to erase; ``None`` where only their digests are known, so every page is parsed.
     """
 
     landing: LandingZone
     connector: Connector
     npo_id: str
     resource: Resource
-    ids: frozenset[str]
+    among: Callable[[Sequence[str]], Collection[str]]
+    known: Callable[[Sequence[str]], Collection[str]]
+    wanted: WantedIds | None
     progress: Callable[[str], None]
 
-    def run(self) -> dict[str, int]:
-        """Rewrite every page that holds one of the records.
+    def run(self, keys: Iterable[str]) -> dict[str, int]:
+        """Rewrite every page of these that holds one of the records.
 
         Pages of attempts that never finished are looked at too: nobody reads them, and they hold the data
         all the same. One that cannot be read is deleted if its attempt never finished; of a finished
-        one it is an error, which names the page.
+        one it is an error, which names the page. One that retention deletes meanwhile is no error.
+
+        Args:
+            keys: Of whole attempts, manifests among them.
 
         Returns:
             ``pages_looked_at``, ``pages_rewritten``, ``pages_deleted`` and ``raw_records``.
@@ -55,7 +66,6 @@ class PageEraser:
             IntegrationError: The landing zone does not answer, or a page cannot be read.
         """
         counts: Counter[str] = Counter(pages_looked_at=0, pages_rewritten=0, pages_deleted=0, raw_records=0)
-        keys = self.landing.keys(f"npo/{self.npo_id}/{self.resource}/")
         with ThreadPoolExecutor(PAGES_AT_ONCE, thread_name_prefix="erase") as pool:
             for attempt, of_attempt in groupby(sorted(keys), key=lambda key: key.rpartition("/")[0]):
                 counts.update(self._attempt(attempt, list(of_attempt), pool))
@@ -65,17 +75,20 @@ class PageEraser:
 
     def _attempt(self, attempt: str, keys: list[str], pool: ThreadPoolExecutor) -> Counter[str]:
         manifest_key = f"{attempt}/manifest.json"
-        pages = _sources(self.landing.manifest(manifest_key)) if manifest_key in keys else {}
+        manifest = self._unless_gone(manifest_key, self.landing.manifest) if manifest_key in keys else None
+        pages = _sources(manifest) if manifest else {}
         counts: Counter[str] = Counter()
         wanted = [key for key in keys if key != manifest_key]
         for found in pool.map(lambda key: self._page(key, pages.get(key)), wanted):
             counts.update(found)
         return counts
 
-    def _page(self, key: str, page: tuple[LandedPage, Parent | None] | None) -> dict[str, int]:
-        body = self.landing.get(key)
+    def _page(self, key: str, page: Source | None) -> dict[str, int]:
+        body = self._unless_gone(key, self.landing.get)
+        if body is None:
+            return {}
         looked = {"pages_looked_at": 1}
-        if not self._may_hold(body):
+        if self.wanted and not self.wanted.may_be_in(body):
             return looked
         try:
             records = self._records(body, page)
@@ -84,33 +97,62 @@ class PageEraser:
                 raise
             self.landing.delete([key])
             return looked | {"pages_deleted": 1}
-        kept = [ERASED_RECORD if self._is_theirs(record) else record for record in records]
-        erased = sum(1 for before, after in zip(records, kept, strict=True) if before is not after)
-        if not erased:
+        gone = self._places(records)
+        if not gone:
             return looked
+        kept = [ERASED_RECORD if place in gone else record for place, record in enumerate(records)]
         self.landing.rewrite(key, rewritten(kept))
-        return looked | {"pages_rewritten": 1, "raw_records": erased}
+        return looked | {"pages_rewritten": 1, "raw_records": len(gone)}
 
-    def _may_hold(self, body: bytes) -> bool:
-        """Tell without parsing whether a page may hold one of the ids: nearly none of many does."""
-        if any(not _PLAIN.issuperset(one) for one in self.ids):
-            return True
-        parts = {part for one in self.ids for part in one.split(":")}
-        return body[:2] in (b"PK", b"\x1f\x8b") or any(part.encode() in body for part in parts)
-
-    def _records(self, body: bytes, page: tuple[LandedPage, Parent | None] | None) -> list[Any]:
-        if page is None:
-            return self.connector.records(self.resource, body)
-        return self.connector.records(self.resource, body, page[0].content_type, page[1])
-
-    def _is_theirs(self, record: Any) -> bool:
+    def _unless_gone(self, key: str, read: Callable[[str], Found]) -> Found | None:
         try:
-            return self.connector.external_id(self.resource, record) in self.ids
+            return read(key)
+        except FatalError:
+            if key in self.landing.keys(key):
+                raise
+            return None
+
+    def _records(self, body: bytes, page: Source | None) -> list[Any]:
+        content_type, parent = (page[0].content_type, page[1]) if page else ("", None)
+        try:
+            return self.connector.records(self.resource, body, content_type, parent)
+        except ConfigurationError as error:
+            # Read with an older manifest, which knew the list under another name.
+            if self.wanted is None:
+                raise
+            return records_holding(self.wanted, self._value(body, content_type, error))
+
+    def _value(self, body: bytes, content_type: str, why: IntegrationError) -> Any:
+        from include.connectors.answer import NotJsonError, parse_body
+
+        manifest = self.connector.manifest
+        expects = manifest.resource(self.resource).endpoint.response
+        try:
+            return parse_body(body, content_type, manifest.client.charset, expects)
+        except NotJsonError:
+            raise why from None
+
+    def _places(self, records: Sequence[Any]) -> set[int]:
+        """Return the places of the records to erase."""
+        ids = [self._id(record) for record in records]
+        gone = self.among([one for one in ids if one is not None])
+        found = {place for place, one in enumerate(ids) if one in gone}
+        if found or self.wanted is None:
+            return found
+        # The id stood in the page and is nobody's: perhaps it was read with another primary key. Then
+        # today's names no record that is known; where it does, that record is somebody else's.
+        holding = [place for place, record in enumerate(records) if self.wanted.stand_in(record)]
+        known = self.known([one for place in holding if (one := ids[place]) is not None])
+        return {place for place in holding if ids[place] not in known}
+
+    def _id(self, record: Any) -> str | None:
+        try:
+            return self.connector.external_id(self.resource, record)
         except RecordError:
-            return False
+            return None
 
 
-def _sources(manifest: ResourceManifest) -> dict[str, tuple[LandedPage, Parent | None]]:
+def _sources(manifest: ResourceManifest) -> dict[str, Source]:
     """Return each page of a finished attempt by its key, with the parent it was read for."""
     parents = {parent.key: Parent(parent.key, parent.values) for parent in manifest.parents}
     return {

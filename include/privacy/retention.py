@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from include.storage.documents import QuarantineState
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -47,7 +49,7 @@ RULES = (
         "quarantine", "retention_quarantine_days", "last_seen", {"state": {"$in": ["released", "discarded"]}}
     ),
     Rule("npo_run", "retention_run_days", "started_at", {}),
-    Rule("enrolment_inbox", "retention_inbox_days", "received_at", {"pending": {"$ne": True}}),
+    Rule("enrolment_inbox", "retention_inbox_days", "received_at", {}),
 )
 
 
@@ -67,8 +69,8 @@ def apply_retention(
         IntegrationError: A store does not answer.
     """
     counts = {rule.collection: _apply(store, rule, _before(settings, rule.setting, now)) for rule in RULES}
-    counts["raw_objects"] = _old_pages(landing, _before(settings, "retention_raw_days", now), progress)
-    counts["event_objects"] = _old_events(landing, _before(settings, "retention_event_days", now))
+    counts["raw_objects"] = _old_pages(store, landing, _before(settings, "retention_raw_days", now), progress)
+    counts["event_objects"] = _old_events(store, landing, _before(settings, "retention_event_days", now))
     for what, number in counts.items():
         if number:
             progress(f"{what}: {number:,} past their time")
@@ -96,18 +98,27 @@ def _apply(store: IntegrationStore, rule: Rule, before: datetime | None) -> int:
     return done
 
 
-def _old_pages(landing: LandingZone, before: datetime | None, progress: Callable[[str], None]) -> int:
+def _old_pages(
+    store: IntegrationStore, landing: LandingZone, before: datetime | None, progress: Callable[[str], None]
+) -> int:
     """Delete the landed days that are over; a day is a folder of its own, so nothing else is listed."""
     if before is None:
         return 0
-    done = 0
+    done, evidence = 0, _only_evidence(store)
     for day in _days(landing):
         if date.fromisoformat(day.rstrip("/").rpartition("/")[2]) < before.astimezone(UTC).date():
             # Manifests first: an attempt without one is nobody's, one without its pages is damage.
-            keys = sorted(landing.keys(day), key=lambda key: not key.endswith("/manifest.json"))
-            done += landing.delete(keys)
-            progress(f"{day}: {len(keys)} objects deleted")
+            found = [key for key in landing.keys(day) if key not in evidence]
+            done += landing.delete(sorted(found, key=lambda key: not key.endswith("/manifest.json")))
+            progress(f"{day}: {len(found)} objects deleted")
     return done
+
+
+def _only_evidence(store: IntegrationStore) -> frozenset[str]:
+    """Return the pages that alone hold a record a person has still to look at: too large for the store."""
+    waiting = {"state": QuarantineState.OPEN.value, "payload": None}
+    found = store["quarantine"].find(waiting, {"raw_ref": 1})
+    return frozenset(str(doc.get("raw_ref", "")).rpartition("#")[0] for doc in found)
 
 
 def _days(landing: LandingZone) -> Iterator[str]:
@@ -116,5 +127,14 @@ def _days(landing: LandingZone) -> Iterator[str]:
             yield from landing.folders(resource)
 
 
-def _old_events(landing: LandingZone, before: datetime | None) -> int:
-    return landing.delete(landing.keys("events/", before=before)) if before else 0
+def _old_events(store: IntegrationStore, landing: LandingZone, before: datetime | None) -> int:
+    """Delete the data of old events but of those with a text: they are young, or wait for somebody."""
+    if before is None:
+        return 0
+    keys, done = landing.keys("events/", before=before), 0
+    for at in range(0, len(keys), BATCH):
+        ids = {key.rpartition("/")[2].removesuffix(".json.gz"): key for key in keys[at : at + BATCH]}
+        kept = {"_id": {"$in": list(ids)}, "body": {"$exists": True, "$ne": ""}}
+        needed = {doc["_id"] for doc in store["outbox"].find(kept, {"_id": 1})}
+        done += landing.delete([key for event_id, key in ids.items() if event_id not in needed])
+    return done

@@ -9,7 +9,7 @@ from include.errors import ConfigurationError
 from include.registry.models import NPO_ID_PATTERN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from include.storage.mongo import IntegrationStore
 
@@ -66,12 +66,26 @@ def held_about(store: IntegrationStore, candidate: Candidate) -> list[Held]:
     assignments of the same candidate.
     """
     found = set(_enrolled(store, candidate))
-    references = (
-        {(candidate.npo_id, candidate.reference)} if candidate.npo_id else set(_references(store, found))
-    )
-    for npo_id, reference in references:
-        found |= set(_assigned(store, str(npo_id), reference))
+    for npo_id, reference in references_of(store, candidate):
+        found |= set(_assigned(store, npo_id, reference))
     return sorted(found)
+
+
+def references_of(store: IntegrationStore, candidate: Candidate) -> list[tuple[str, str]]:
+    """Return each NPO's own references of a candidate, with the NPO, sorted."""
+    if candidate.npo_id:
+        return [(candidate.npo_id, candidate.reference)]
+    ids = [one.assignment_id for one in _enrolled(store, candidate)]
+    fields = {"npo_id": 1, "external_candidate_ref": 1}
+    found = store["npo_assignment"].find({"_id": {"$in": ids}}, fields)
+    return sorted({(doc["npo_id"], told) for doc in found if (told := doc.get("external_candidate_ref"))})
+
+
+def enrolled_as(store: IntegrationStore, npo_id: str, external_ids: Iterable[str]) -> set[Held]:
+    """Return the enrolments that these assignments of the partner answer: they have the platform's id."""
+    answers = {"npo_id": npo_id, "external_id": {"$in": sorted(external_ids)}}
+    found = store["enrolment"].find(answers, {"external_id": 1, "assignment_id": 1})
+    return {Held(npo_id, doc["external_id"], doc["assignment_id"]) for doc in found}
 
 
 def _enrolled(store: IntegrationStore, candidate: Candidate) -> Iterator[Held]:
@@ -80,15 +94,6 @@ def _enrolled(store: IntegrationStore, candidate: Candidate) -> Iterator[Held]:
     fields = {"npo_id": 1, "external_id": 1, "assignment_id": 1}
     for doc in store["enrolment"].find({"candidate_id": candidate.reference}, fields):
         yield Held(doc["npo_id"], doc.get("external_id") or "", doc["assignment_id"])
-
-
-def _references(store: IntegrationStore, held: set[Held]) -> Iterator[tuple[str, str]]:
-    ids = [one.assignment_id for one in held]
-    for doc in store["npo_assignment"].find(
-        {"_id": {"$in": ids}}, {"npo_id": 1, "external_candidate_ref": 1}
-    ):
-        if reference := doc.get("external_candidate_ref"):
-            yield doc["npo_id"], reference
 
 
 def _assigned(store: IntegrationStore, npo_id: str, reference: str) -> Iterator[Held]:

@@ -110,7 +110,11 @@ def locked_tokens(
     """
     with registry(settings.registry_dsn.get_secret_value(), settings.registry_timeout) as connection:
         # An exchange may take longer than the registry is given to answer.
-        connection.execute("select set_config('statement_timeout', %s, true)", (str(LOCK_SECONDS * 1000),))
+        connection.execute(
+            "select set_config('statement_timeout', %s, true),"
+            " set_config('idle_in_transaction_session_timeout', '0', true)",
+            (str(LOCK_SECONDS * 1000),),
+        )
         connection.execute(query("make_token", file=_FILE), {"npo_id": npo_id})
         row = connection.execute(query("lock_token", file=_FILE), {"npo_id": npo_id}).fetchone()
         told, ciphertext = row or (None, None)

@@ -46,7 +46,7 @@ class LandedParent:
         values: What its records were asked by, and are completed with when they are read from here again.
         since: Of this parent's own window; ``None`` is unbounded.
         state: ``read``; ``gone``: the partner does not know the parent any more; ``failed``: it did not
-            answer, and the parent is asked again by the next run.
+            answer, or the reading ended before the parent was asked for; the next run does.
     """
 
     key: str
@@ -81,7 +81,7 @@ class ResourceManifest:
         since: The window that was asked for; of a nested resource with a cursor for each parent, ``None``
             where a parent's own says more.
         cut: Whether the window is applied by us: what lies outside it is not landed from these pages.
-        parents: Of a nested resource: for whom it was read.
+        parents: Of a nested resource: for whom it was read; ``parents_unusable`` more could not be asked for.
     """
 
     npo_id: str
@@ -98,6 +98,7 @@ class ResourceManifest:
     pages: tuple[LandedPage, ...]
     cut: bool = False
     parents: tuple[LandedParent, ...] = ()
+    parents_unusable: int = 0
 
     @property
     def key(self) -> str:

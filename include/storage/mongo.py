@@ -105,6 +105,13 @@ class IntegrationStore:
         """Return a collection by name."""
         return self.database[collection]
 
+    @cached_property
+    def erasure_keys(self) -> tuple[bytes, ...]:
+        """Return the keys of the digests of what was erased, the newest first; none: they are plain."""
+        told = self._settings.erasure_key
+        parts = told.get_secret_value().split(",") if told else []
+        return tuple(part.strip().encode() for part in parts if part.strip())
+
     def prepare(self) -> None:
         """Create collections and indexes; harmless when they are there.
 

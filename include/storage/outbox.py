@@ -56,12 +56,15 @@ def add_to_outbox(
         )
 
 
-def known_events(store: IntegrationStore, ids: Sequence[str]) -> set[str]:
-    """Return which of these events were made before, sent or not.
+def known_events(
+    store: IntegrationStore, ids: Sequence[str], *, session: ClientSession | None = None
+) -> set[str]:
+    """Return which of these events were made before, sent or not; ``session`` is that of a transaction.
 
     An entity store that is rebuilt from what was landed comes to the same events; they are not told twice.
     """
-    return {doc["_id"] for doc in store["outbox"].find({"_id": {"$in": list(ids)}}, {"_id": 1})}
+    found = store["outbox"].find({"_id": {"$in": list(ids)}}, {"_id": 1}, session=session)
+    return {doc["_id"] for doc in found}
 
 
 def next_events(store: IntegrationStore, owner: str, *, limit: int) -> list[OutboxEntry]:
@@ -87,9 +90,13 @@ def mark_published(store: IntegrationStore, ids: Sequence[str], *, at: datetime)
 
 
 def refuse(store: IntegrationStore, event_id: str, reason: str, *, at: datetime) -> None:
-    """Set aside an event that cannot be sent: kept with the reason until it is released."""
+    """Set aside an event that cannot be sent: kept with the reason until it is released.
+
+    One that was erased while it was on its way does not wait any more, and stays as it is.
+    """
     store["outbox"].update_one(
-        {"_id": event_id}, {"$set": {"refused_at": at, "refused": reason}, "$unset": {"pending": ""}}
+        {"_id": event_id, "pending": True},
+        {"$set": {"refused_at": at, "refused": reason}, "$unset": {"pending": ""}},
     )
 
 
@@ -115,4 +122,4 @@ def release(store: IntegrationStore, owner: str) -> int:
 
 
 def _set_aside(owner: str) -> dict[str, Any]:
-    return {"owner": owner, "refused": {"$exists": True}}
+    return {"owner": owner, "refused": {"$exists": True}, "erased": {"$exists": False}}

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from include.npo.landing_plan import Incoming, LandingPlan
     from include.quality.gate import Reason
     from include.storage.landing import ResourceManifest
-    from include.storage.mongo import IntegrationStore, Write
+    from include.storage.mongo import IntegrationStore
 
 MAX_BATCH_BYTES = 32 * 2**20  # records can be a thousand times larger than usual: batches must not
+KEYS_AT_ONCE = 2_000  # a key has up to a thousand bytes, and a query is one document
 _VERSION_FIELDS = {"content_hash": 1, "cursor": 1, "fetched_at": 1, "deleted_upstream": 1, "manifest": 1}
 _PENDING_FIELDS = (
     "external_id",
@@ -171,21 +172,25 @@ def _all_of(npo_id: str, resource: str) -> dict[str, Any]:
 
 
 def reopen(store: IntegrationStore, npo_id: str, resource: str) -> int:
-    """Put every stored record back to landed and return how many; all stages look at them again."""
+    """Put every stored record back to landed and return how many; broken off, no record is passed over."""
     everything, raw = _all_of(npo_id, resource), store["npo_raw"]
-    raw.update_many(everything | {"order": {"$exists": True}}, {"$unset": {"state": "", "pending": ""}})
-    # From before records carried an order: each waits by itself.
+    by_itself = {"$set": {"state": RawState.LANDED.value, "pending": True}}
+    # From before records carried an order.
+    raw.update_many(everything | {"order": {"$exists": False}}, by_itself)
+    # First the line begins anew, then they join it: behind a stage's position they would count as done.
+    _begin_anew(store, npo_id, resource)
     raw.update_many(
-        everything | {"order": {"$exists": False}},
-        {"$set": {"state": RawState.LANDED.value, "pending": True}},
+        everything | {"order": {"$exists": True}, "state": {"$exists": True}},
+        {"$unset": {"state": "", "pending": ""}},
     )
+    _begin_anew(store, npo_id, resource)  # a stage may have come along in between, past those that joined
+    return raw.count_documents(everything)
 
-    def prepare() -> tuple[int, Write]:
-        return raw.count_documents(everything), lambda session, _order: back_to_start(
-            store, session, npo_id, resource
-        )
 
-    return store.commit_plan(npo_id, prepare)
+def _begin_anew(store: IntegrationStore, npo_id: str, resource: str) -> None:
+    store.commit_plan(
+        npo_id, lambda: (None, lambda session, _order: back_to_start(store, session, npo_id, resource))
+    )
 
 
 class PendingRecord(NamedTuple):
@@ -215,10 +220,14 @@ class PendingRecord(NamedTuple):
 def next_in_line(
     store: IntegrationStore, npo_id: str, resource: str, *, limit: int, after: Position, upto: Position | None
 ) -> list[PendingRecord]:
-    """Return the first records behind a position, in the order of landing, that are not set aside."""
+    """Return the first records behind a position, in the order of landing.
+
+    Those with a state of their own are left out: they are set aside, or wait by themselves, and one that is
+    released at this moment must not pass a stage it has not been through.
+    """
     found = (
         _plain(store)
-        .find({"state": {"$ne": RawState.QUARANTINED.value}}, _PENDING_FIELDS)
+        .find({"state": {"$exists": False}}, _PENDING_FIELDS)
         .min(bound(npo_id, resource, after))
         .max(bound(npo_id, resource, upto))
         .sort(LINE)
@@ -340,8 +349,9 @@ def move_state(
 ) -> None:
     """Move a batch's records that still wait in ``now`` to their next state.
 
-    The batch holds everything that waits between its first and its last record, so one position or one
-    range says it all; records quarantined earlier in the same transaction wait no more.
+    A batch of the line holds everything that waits in it up to its last record, so one position says it
+    all. Of those that wait by themselves more may have come since the batch was read: only its own move.
+    Records quarantined earlier in the same transaction wait no more.
     """
     if not batch:
         return
@@ -352,18 +362,12 @@ def move_state(
     change: dict[str, Any] = {"$set": {"state": to.value}}
     if to is RawState.TRANSFORMED:
         change |= {"$unset": {"pending": "", "last_error": ""}}
-    store["npo_raw"].update_many(
-        {
-            "pending": True,
-            "npo_id": npo_id,
-            "resource": resource,
-            "_id": {"$gte": batch[0].key, "$lte": batch[-1].key},
-            "state": now.value,
-        },
-        change,
-        hint="waiting",
-        session=session,
-    )
+    keys = [record.key for record in batch]
+    for at in range(0, len(keys), KEYS_AT_ONCE):
+        some = {"$in": keys[at : at + KEYS_AT_ONCE]}
+        store["npo_raw"].update_many(
+            {"_id": some, "pending": True, "state": now.value}, change, hint="_id_", session=session
+        )
 
 
 def hold_back(store: IntegrationStore, session: ClientSession, keys: Sequence[str], state: RawState) -> None:

@@ -44,6 +44,7 @@ def test_it_drains_lists_and_enrols_npo_by_npo_in_a_pool_of_its_own(parsed: dict
     assert tasks["drain"]["downstream_task_ids"] == ["npos"]
     assert tasks["npos"]["downstream_task_ids"] == ["npo.enrol"]
     assert dag["task_group"]["children"]["npo"][1]["is_mapped"]
+    assert tasks["npos"]["trigger_rule"] == "all_done"  # a queue that fails keeps no NPO waiting
     for task in tasks.values():
         assert task["pool"] == "npo_enrolment"
         assert task["has_retry_policy"]

@@ -147,3 +147,15 @@ def test_events_set_aside_are_found_by_an_index(waiting):
     query = {"owner": "x", "refused": {"$exists": True}}
     plan = waiting.store["outbox"].find(query).explain()["queryPlanner"]["winningPlan"]
     assert '"indexName":"refused"' in orjson.dumps(plan, default=str).decode()
+
+
+def test_an_event_erased_while_it_is_on_its_way_is_not_set_aside_nor_released(waiting):
+    waiting.add("erased", SPOILT)
+    gone = {"$set": {"body": "", "erased": True}, "$unset": {"pending": ""}}
+    waiting.store["outbox"].update_one({"_id": "erased"}, gone)
+    outbox.refuse(waiting.store, "erased", "spoilt", at=NOW)
+    assert "refused" not in waiting.store["outbox"].find_one({"_id": "erased"})
+    waiting.store["outbox"].update_one({"_id": "erased"}, {"$set": {"refused": "spoilt"}})  # from before
+    assert outbox.refused(waiting.store, "x") == 0
+    assert outbox.release(waiting.store, "x") == 0
+    assert waiting.publish().counts == {"publish.published": 0}

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from functools import partial
 
 import pytest
+from pymongo.collection import Collection
 
+from include.errors import TransientError
 from include.npo.landing_plan import Incoming, LandingPlan
 from include.quality.gate import Reason
 from include.storage.documents import RawState, raw_key
@@ -169,12 +171,78 @@ def test_records_from_before_there_was_a_line_and_records_put_back_by_one_go_fir
     del old["order"]
     store["npo_raw"].insert_one(old | {"state": "valid", "pending": True, "attempt": 0})
     store["npo_raw"].update_one({"_id": key_of("back")}, {"$set": {"state": "landed", "pending": True}})
-    assert waiting(store, LANDED) == [["back"], ["back", "new"]]
+    assert waiting(store, LANDED) == [["back"], ["new"]]
     take(store, LANDED, VALID)
-    assert waiting(store, VALID) == [["back", "old"], ["back", "new"]]
+    assert waiting(store, VALID) == [["back", "old"], ["new"]]
     take(store, VALID, TRANSFORMED)
     assert states(store, "old", "back", "new") == [TRANSFORMED] * 3
     assert not has_pending(store, NPO)
+
+
+def put_back(store, *names):
+    """Let records wait by themselves, as a person's release does: without the fence."""
+    keys = [key_of(name) for name in names]
+    store["npo_raw"].update_many({"_id": {"$in": keys}}, {"$set": {"state": "landed", "pending": True}})
+
+
+def test_a_record_released_between_two_stages_is_validated_before_it_is_transformed(store):
+    land(store, "a", "b")
+    take(store, LANDED, VALID, refused=["b"])
+    put_back(store, "b")
+    assert waiting(store, VALID) == [["a"]]
+    assert waiting(store, LANDED) == [["b"]]
+    take(store, VALID, TRANSFORMED)
+    take(store, LANDED, VALID)
+    assert waiting(store, VALID) == [["b"]]
+
+
+def test_a_record_released_while_others_are_looked_at_does_not_move_on_with_them(store):
+    land(store, "a", "b", "c")
+    take(store, LANDED, VALID, refused=["b"])
+    take(store, VALID, TRANSFORMED)
+    put_back(store, "a", "c")
+    [batch] = batches(store, LANDED)
+    put_back(store, "b")
+    store.commit(
+        NPO,
+        store.fence(NPO),
+        lambda session, _order: move_state(store, session, batch, now=LANDED, to=VALID),
+    )
+    assert states(store, "a", "b", "c") == [VALID, LANDED, VALID]
+
+
+def test_a_resource_is_reopened_though_others_commit_while_it_is_counted(store, monkeypatch):
+    land(store, "a", "b")
+    take(store, LANDED, VALID, refused=["b"])
+    count = Collection.count_documents
+
+    def counted(*args, **options):
+        store.commit(NPO, store.fence(NPO), lambda _session, _order: None)
+        return count(*args, **options)
+
+    monkeypatch.setattr(Collection, "count_documents", counted)
+    assert reopen(store, NPO, RESOURCE) == 2
+
+
+@pytest.mark.parametrize("commits", [0, 1])
+def test_a_reopening_that_is_broken_off_passes_over_no_record(store, monkeypatch, commits):
+    land(store, "a", "b", "c")
+    take(store, LANDED, VALID, refused=["b"])
+    take(store, VALID, TRANSFORMED)
+    put_back(store, "c")
+    commit = store.commit
+    done: list[int] = []
+
+    def broken(*args):
+        if len(done) == commits:
+            raise TransientError("the store is away")
+        done.append(commit(*args))
+        return done[-1]
+
+    monkeypatch.setattr(store, "commit", broken)
+    with pytest.raises(TransientError):
+        reopen(store, NPO, RESOURCE)
+    assert states(store, "b", "c") == ([RawState.QUARANTINED, LANDED] if not commits else [LANDED, LANDED])
 
 
 def test_another_npo_and_another_resource_have_a_line_of_their_own(store):

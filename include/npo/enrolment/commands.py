@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Kind = Literal["created", "withdrawn"]
 _KINDS: dict[str, Kind] = {ASSIGNMENT_CREATED: "created", ASSIGNMENT_WITHDRAWN: "withdrawn"}
 _EVENT_ID = re.compile(r"[\x21-\x7e]{1,255}")
+_DEEPEST = 20
+_LARGEST_INT = 2**63 - 1
+"""What the store can hold as a whole number; JSON knows larger ones."""
 
 
 class UnreadableError(ValueError):
@@ -55,8 +58,9 @@ def parse(body: str | bytes) -> Command:
     """Return the command a message holds.
 
     Raises:
-        UnreadableError: It is not JSON, no CloudEvent of a known type, names no NPO, or its data breaks
-            the schema.
+        UnreadableError: It is not JSON, no CloudEvent of a known type, names no NPO, its data breaks the
+            schema, or the store could not keep it. Nothing else is raised, whatever the message holds: one
+            message must not hold up those that came with it.
     """
     event = _event(body)
     kind = _KINDS.get(str(event.get("type")))
@@ -70,6 +74,8 @@ def parse(body: str | bytes) -> Command:
     data = event.get("data")
     if broken := problem(event["type"], data):
         raise UnreadableError(f"the event's data breaks its schema: {broken}")
+    if unstorable := _unstorable(event["data"].get("candidate"), depth=1):
+        raise UnreadableError(f"the candidate's data cannot be stored: {unstorable}")
     return _command(event, kind, event["data"])
 
 
@@ -94,7 +100,9 @@ def _command(event: Mapping[str, Any], kind: Kind, data: Mapping[str, Any]) -> C
         candidate_id=assignment["candidate_id"],
         offering_id=assignment.get("offering_id"),
         requested_at=_moment(assignment.get("requested_at") or event.get("time")),
-        correlation_id=correlation if isinstance(correlation, str) and correlation else event["id"],
+        correlation_id=correlation
+        if isinstance(correlation, str) and _EVENT_ID.fullmatch(correlation)
+        else event["id"],
         candidate=data.get("candidate", {}),
         reason=str(data.get("reason") or ""),
     )
@@ -103,7 +111,21 @@ def _command(event: Mapping[str, Any], kind: Kind, data: Mapping[str, Any]) -> C
 def _moment(text: Any) -> datetime:
     try:
         moment = datetime.fromisoformat(str(text))
-    except ValueError:
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError):  # OverflowError: its zone takes it out of the years there are
         raise UnreadableError("the event says at no readable time when it was asked for") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC)
+
+
+def _unstorable(value: Any, *, depth: int) -> str:
+    """Return what in a JSON value the store cannot keep, or would give back as something else."""
+    if depth > _DEEPEST:
+        return f"it is nested more than {_DEEPEST} deep"
+    if isinstance(value, dict):
+        if any("\0" in name or name.startswith("$") for name in value):
+            return "a field's name holds NUL or begins with $"
+        value = list(value.values())
+    if isinstance(value, list):
+        return next(filter(None, (_unstorable(each, depth=depth + 1) for each in value)), "")
+    too_large = isinstance(value, int) and abs(value) > _LARGEST_INT
+    return "a whole number has more than 64 bits" if too_large else ""

@@ -145,7 +145,7 @@ def decide(
     if verdict.kind in _DECIDED:
         return _after_decision(record, action, verdict, enrolment, at=at, terms=terms)
     if action == "lookup" and verdict.kind is Kind.NOT_FOUND and record.state is not State.PENDING:
-        return _after_nothing_found(record, verdict, at=at, terms=terms)
+        return _after_nothing_found(record, verdict, enrolment, at=at, terms=terms)
     return _after_no_answer(record, action, verdict, enrolment, at=at)
 
 
@@ -219,19 +219,37 @@ def _after_pending(
 
 
 def _after_nothing_found(
+    record: EnrolmentRecord, verdict: Verdict, enrolment: Enrolment, *, at: datetime, terms: Terms
+) -> EnrolmentRecord:
+    if record.acknowledged or record.duplicate:
+        return _after_claimed_not_shown(record, verdict, at=at, terms=terms)
+    if not verdict.sure:
+        return states.in_doubt(record, at=at, why=verdict.why, wait=back_off(record.tries, None))
+    if (left := _to_settle(record, enrolment, at)) > timedelta(0):
+        missed = replace(record, missed_at=record.missed_at or at)
+        return states.in_doubt(missed, at=at, why=f"{verdict.why}; asked once more", wait=left)
+    if record.withdrawal is not None:
+        return states.withdrawn(record, at=at, why="withdrawn; it never reached the partner")
+    return states.move(record, State.READY, at=at, why=verdict.why, due_at=at)
+
+
+def _after_claimed_not_shown(
     record: EnrolmentRecord, verdict: Verdict, *, at: datetime, terms: Terms
 ) -> EnrolmentRecord:
-    if (record.acknowledged or record.duplicate) and record.tries < LOOKS_FOR_ACKNOWLEDGED:
+    """Return what becomes of one the partner said it has, and does not show."""
+    if record.tries < LOOKS_FOR_ACKNOWLEDGED:
         return states.in_doubt(record, at=at, why=verdict.why, wait=back_off(record.tries, None))
     if record.acknowledged:
         why = "accepted without an id, and not to be found"
         return states.accepted(record, at=at, external_id=None, status=None, why=why, give_up=terms.give_up)
-    if record.duplicate:
-        reason = Reason("duplicate_not_found")
-        return states.failed(record, at=at, reason=reason, keep=terms.keep)
-    if record.withdrawal is not None:
-        return states.withdrawn(record, at=at, why="withdrawn; it never reached the partner")
-    return states.move(record, State.READY, at=at, why=verdict.why, due_at=at)
+    return _unfinished(record, Reason("duplicate_not_found"), at=at, terms=terms)
+
+
+def _to_settle(record: EnrolmentRecord, enrolment: Enrolment, at: datetime) -> timedelta:
+    """Return how long a partner that does not have it may still come to have what was sent."""
+    if enrolment.lookup is None:
+        return timedelta(0)
+    return (record.missed_at or at) + enrolment.lookup.settle - at
 
 
 def _after_withdrawal(
@@ -260,7 +278,14 @@ def given_up(record: EnrolmentRecord, *, at: datetime, terms: Terms) -> Enrolmen
         why = "accepted without an id, and not to be found"
         return states.accepted(record, at=at, external_id=None, status=None, why=why, give_up=terms.give_up)
     code = {State.PENDING: "no_decision", State.UNKNOWN: "outcome_unknown", State.POSTING: "outcome_unknown"}
-    reason = Reason(code.get(record.state, "gave_up"))
+    return _unfinished(record, Reason(code.get(record.state, "gave_up")), at=at, terms=terms)
+
+
+def _unfinished(record: EnrolmentRecord, reason: Reason, *, at: datetime, terms: Terms) -> EnrolmentRecord:
+    """Return what could not be found out as failed; what the platform took back, as withdrawn."""
+    if record.withdrawal is not None:
+        why = f"{reason.code}: a person has to tell it"
+        return states.withdrawn(record, at=at, why=why, informed=False)
     return states.failed(record, at=at, reason=reason, keep=terms.keep)
 
 

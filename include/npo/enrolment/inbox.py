@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 
+from include.errors import FatalError, IntegrationError, TransientError
 from include.events.topics import (
     ASSIGNMENT_COMMANDS,
     ENROLMENT_CONSUMER,
@@ -21,8 +22,16 @@ from include.events.topics import (
     stream_errors,
 )
 from include.npo.enrolment.commands import Command, UnreadableError, parse
+from include.npo.enrolment.record import State
 from include.npo.enrolment.records import Changes, by_reference, fence_owner, reference_of
-from include.npo.enrolment.states import received, withdrawal_asked, withdrawn_before
+from include.npo.enrolment.states import received
+from include.npo.enrolment.tombstones import Tombstone, tombstones
+from include.npo.enrolment.withdrawals import (
+    reason_of,
+    withdrawal_asked,
+    withdrawn_after_erasure,
+    withdrawn_before,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,7 +68,8 @@ def receive(
 ) -> dict[str, int]:
     """Read the queue empty: commit each command to the inbox with what it asks for, then delete it.
 
-    A message that is no command stays in the queue, which sets it aside in its dead-letter queue.
+    A message that is no command stays in the queue, which sets it aside in its dead-letter queue. So do the
+    commands of an NPO whose commit failed; those of the others are taken on.
 
     Args:
         store: Where to.
@@ -73,11 +83,13 @@ def receive(
     Raises:
         ConfigurationError: The queue is not there, or the key or a right is missing.
         TransientError: Queue or store did not answer; nothing is lost.
+        FatalError: The commands of an NPO cannot be kept; raised when the others have been.
     """
     clients = connect(settings)
     name = queue_name(settings, ENROLMENT_CONSUMER, ASSIGNMENT_COMMANDS)
     give_up = timedelta(hours=settings.enrolment_give_up_hours)
     counts: Counter[str] = Counter(received=0, created=0, withdrawn=0, repeated=0, unreadable=0)
+    failures: dict[str, BaseException] = {}
     with stream_errors(f"reading queue {name}"):
         url = clients.sqs.get_queue_url(QueueName=name)["QueueUrl"]
         while goes_on():
@@ -85,16 +97,41 @@ def receive(
             counts["unreadable"] += unreadable
             if not messages and not unreadable:
                 break
-            counts.update(_commit(store, messages, now=now, give_up=give_up))
-            _delete(clients, url, messages)
-            counts["received"] += len(messages)
+            done, failed = _commit(store, messages, now=now, give_up=give_up)
+            failures |= failed
+            taken = [message for message in messages if message.command.npo_id not in failed]
+            _delete(clients, url, taken)
+            counts.update(done)
+            counts["received"] += len(taken)
+            if failed and not taken:
+                break  # the store, not one NPO: the next try goes on
     if counts["unreadable"]:
         log.error(
             "enrolment_command_unreadable",
             messages=counts["unreadable"],
             message="left in the queue, which sets them aside in its dead-letter queue",
         )
+    _require_all_taken(failures)
     return dict(counts)
+
+
+def _require_all_taken(failures: Mapping[str, BaseException]) -> None:
+    """Say whose commands could not be kept; an error that does not pass by itself counts more.
+
+    Raises:
+        IntegrationError: As it was for one of them.
+    """
+    for npo_id, error in sorted(failures.items()):
+        log.error("enrolment_commands_not_kept", npo_id=npo_id, failure=type(error).__name__)
+    worst = sorted(failures.items(), key=lambda failure: isinstance(failure[1], TransientError))
+    for npo_id, error in worst[:1]:
+        if isinstance(error, IntegrationError):
+            raise error.located(subject=npo_id)
+        raise FatalError(  # its own text may hold what was to be stored
+            f"{type(error).__name__}: commands cannot be kept; they stay in the queue, which sets them aside "
+            "in its dead-letter queue; those of other NPOs were taken on",
+            subject=npo_id,
+        )
 
 
 def _round(clients: EventClients, url: str) -> tuple[list[_Message], int]:
@@ -111,29 +148,47 @@ def _calls(clients: EventClients, url: str) -> tuple[list[_Message], int]:
         answer = clients.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=MESSAGES_A_CALL)
         messages = answer.get("Messages", [])
         for message in messages:
-            try:
-                found.append(_Message(message["ReceiptHandle"], parse(message["Body"])))
-            except UnreadableError as error:
+            if command := _parsed(message["MessageId"], message["Body"]):
+                found.append(_Message(message["ReceiptHandle"], command))
+            else:
                 unreadable += 1
-                log.warning(
-                    "enrolment_command_unreadable", message_id=message["MessageId"], reason=str(error)
-                )
         if not messages:
             break
     return found, unreadable
 
 
+def _parsed(message_id: str, body: str) -> Command | None:
+    """Return a message's command; ``None``, and a line that says why, where it holds none."""
+    try:
+        return parse(body)
+    except UnreadableError as error:
+        reason = str(error)
+    except Exception as error:  # noqa: BLE001 - whatever one message does to us, the others go on
+        reason = f"reading it failed ({type(error).__name__})"
+    log.warning("enrolment_command_unreadable", message_id=message_id, reason=reason)
+    return None
+
+
 def _commit(
     store: IntegrationStore, messages: Iterable[_Message], *, now: Callable[[], datetime], give_up: timedelta
-) -> Counter[str]:
+) -> tuple[Counter[str], dict[str, BaseException]]:
+    """Commit each NPO's commands; return what they were, and the errors of the NPOs where that failed."""
     by_npo: dict[str, list[Command]] = defaultdict(list)
     for message in messages:
         by_npo[message.command.npo_id].append(message.command)
-    counts: Counter[str] = Counter()
     with ThreadPoolExecutor(COMMITS_AT_ONCE, thread_name_prefix="inbox") as pool:
-        for one in pool.map(lambda entry: take_on(store, *entry, now=now, give_up=give_up), by_npo.items()):
-            counts.update(one)
-    return counts
+        under_way = {
+            npo_id: pool.submit(take_on, store, npo_id, commands, now=now, give_up=give_up)
+            for npo_id, commands in by_npo.items()
+        }
+    counts: Counter[str] = Counter()
+    failed: dict[str, BaseException] = {}
+    for npo_id, commit in under_way.items():
+        if error := commit.exception():
+            failed[npo_id] = error
+        else:
+            counts.update(commit.result())
+    return counts, failed
 
 
 def take_on(
@@ -158,14 +213,16 @@ def take_on(
             )
         }
         at = now()
-        enrolments = by_reference(store, {_reference(command) for command in commands})
+        references = {_reference(command) for command in commands}
+        enrolments = by_reference(store, references)
+        erased = tombstones(store, references - enrolments.keys())
         changes, inbox, counts = Changes(at), [], Counter[str]()
         for command in commands:
             if command.event_id in known:
                 counts["repeated"] += 1
                 continue
             known.add(command.event_id)
-            result = _apply(command, enrolments, changes, at=at, give_up=give_up)
+            result = _apply(command, enrolments, erased, changes, at=at, give_up=give_up)
             counts[result] += 1
             inbox.append(_inbox_document(command, result, at))
 
@@ -181,6 +238,7 @@ def take_on(
 def _apply(
     command: Command,
     enrolments: dict[str, EnrolmentRecord],
+    erased: Mapping[str, Tombstone],
     changes: Changes,
     *,
     at: datetime,
@@ -190,14 +248,18 @@ def _apply(
     key = _reference(command)
     before = enrolments.get(key)
     if command.kind == "created":
-        if before is not None:  # asked for twice, or withdrawn before: the first word stands
+        if before is not None or key in erased:  # asked for twice, or withdrawn before: the first word stands
             return "repeated"
         print_ = fingerprint(key, command.candidate)
         after = received(command, reference=key, fingerprint=print_, at=at, give_up=give_up)
+    elif before is None and key in erased:
+        if erased[key].state in {State.REJECTED, State.WITHDRAWN}:
+            return "repeated"
+        after = withdrawn_after_erasure(command, erased[key], reference=key, at=at, give_up=give_up)
     elif before is None:
         after = withdrawn_before(command, reference=key, at=at)
     else:
-        after = withdrawal_asked(before, at=at, why=command.reason[:60] or "withdrawn", give_up=give_up)
+        after = withdrawal_asked(before, at=at, why=reason_of(command), give_up=give_up)
     enrolments[key] = changes.add(before, after)
     return command.kind
 

@@ -153,6 +153,12 @@ class Partner:
                 external_status=verdict.external_status,
                 reason=verdict.reason,
             )
+        if len(listed) > MOST_CANDIDATES_FOR_A_MATCH:
+            why = f"not among the first {MOST_CANDIDATES_FOR_A_MATCH:,} the partner lists, and it lists more"
+            return Verdict(Kind.NOT_FOUND, why=why, sure=False)
+        if not spec.by_reference:
+            why = "not on the page the partner was asked for; others may hold it"
+            return Verdict(Kind.NOT_FOUND, why=why, sure=False)
         return Verdict(Kind.NOT_FOUND, why="the partner has no such enrolment")
 
     @property

@@ -33,7 +33,7 @@ class State(StrEnum):
 
 ENDED = frozenset({State.ACCEPTED, State.REJECTED, State.FAILED, State.WITHDRAWN})
 ASLEEP = ENDED | {State.AWAITING_APPROVAL}
-"""Nothing is to be done until a person or the platform says so."""
+"""Nothing is sent until a person or the platform says so."""
 IN_DOUBT = frozenset({State.POSTING, State.UNKNOWN, State.PENDING})
 """The partner may have enrolled the candidate already."""
 
@@ -71,8 +71,10 @@ class EnrolmentRecord:
         attempts: How often it was posted.
         tries: Fruitless looks since it last got on; decides how long to wait.
         acknowledged: The partner has said yes, without an id to know it by: never posted again.
+        missed_at: When the partner was first asked for what may be under way, and did not have it.
         duplicate: The partner has said that it has this enrolment.
         withdrawal: Why the platform wants it taken back, as soon as its outcome is known.
+        candidate_id: The platform's; empty where the candidate was erased.
         candidate: Personal data, gone once it is not needed.
         fingerprint: Of that data: tells whether a second command says the same.
         forget_at: When a failed one's data goes too.
@@ -95,6 +97,7 @@ class EnrolmentRecord:
     tries: int = 0
     approved: bool = False
     acknowledged: bool = False
+    missed_at: datetime | None = None
     duplicate: bool = False
     external_id: str | None = None
     external_status: str | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from include.npo.enrolment.outcomes import told
 from include.npo.enrolment.record import EnrolmentRecord, Entry, Reason, State
 from include.npo.identity import uuid5_text
-from include.storage.outbox import OutboxEntry, add_to_outbox
+from include.storage.outbox import OutboxEntry, add_to_outbox, known_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -83,9 +83,11 @@ class Changes:
                 ordered=False,
                 session=session,
             )
-        add_to_outbox(
-            store, session, npo_id, [_entry(event) for event in self.events], order=order, at=self.at
-        )
+        # A step that is done again after its record was lost comes to events that were told.
+        ids = [event.id for event in self.events]
+        known = known_events(store, ids, session=session) if ids else set()
+        entries = [_entry(event) for event in self.events if event.id not in known]
+        add_to_outbox(store, session, npo_id, entries, order=order, at=self.at)
         marks = self.npo | ({"publish": order} if self.events else {})
         if marks:
             store[NPOS].update_one({"_id": npo_id}, {"$set": marks}, upsert=True, session=session)
@@ -130,3 +132,9 @@ def due_references(
     query = {"due": True, "npo_id": npo_id, "due_at": {"$lte": now}, "_id": {"$nin": list(but)}}
     found = store[COLLECTION].find(query, {"_id": 1}).sort([("due_at", 1), ("_id", 1)]).limit(limit)
     return [document["_id"] for document in found]
+
+
+def awaiting_references(store: IntegrationStore, npo_id: str, *, limit: int) -> list[str]:
+    """Return enrolments of an NPO that wait for a person's approval."""
+    query = {"npo_id": npo_id, "state": State.AWAITING_APPROVAL.value}
+    return [document["_id"] for document in store[COLLECTION].find(query, {"_id": 1}).limit(limit)]

@@ -45,6 +45,8 @@ ENROL_SECONDS = 180.0
 MOST = 5_000
 """Enrolments a call of ``enrol`` works at; the next one goes on."""
 PAUSED_WAIT = timedelta(minutes=5)
+STOPPED_LOOKED_AT = timedelta(hours=6)
+"""So often it is looked whether an NPO whose enrolments are stopped is in use still."""
 _SWEPT_AT_ONCE = 500
 _BETWEEN_PUBLISHING = 2.0
 
@@ -101,15 +103,19 @@ def drain(
     Raises:
         ConfigurationError: The queue is not there, or the key or a right is missing.
         TransientError: Queue or store did not answer; nothing is lost.
+        FatalError: The commands of an NPO cannot be kept; the others were.
     """
     settings = settings or get_settings()
     until = time.monotonic() + seconds
+    counts: dict[str, int] = {}
     with located("enrolment", "drain"), opened_store(settings) as store:
         store.prepare()  # the first task of a run; the others find it done
-        counts = receive(store, settings, now=now, goes_on=lambda: time.monotonic() < until)
-        with store_errors("enrolment"):
-            counts["given_up"] = _give_up(store, now=now, terms=terms_of(settings))
-            counts["forgotten"] = _forget(store, now=now)
+        try:
+            counts |= receive(store, settings, now=now, goes_on=lambda: time.monotonic() < until)
+        finally:  # commands that cannot be taken on keep nobody's outcome
+            with store_errors("enrolment"):
+                counts["forgotten"] = _forget(store, now=now)
+                counts["given_up"] = _give_up(store, now=now, terms=terms_of(settings))
     return counts
 
 
@@ -119,7 +125,8 @@ def npos_with_work(
     """Return the NPOs with enrolments to be worked at now, or outcomes to be published, longest due first.
 
     NPOs that another process is at work for are left out, and those whose enrolments are stopped or that
-    asked us to wait, unless they have something to publish.
+    asked us to wait, unless they have something to publish. A stopped one is looked at now and then: it may
+    be in use no more.
     """
     settings = settings or get_settings()
     with located("enrolment", "npos"), opened_store(settings) as store, store_errors("enrolment"):
@@ -133,7 +140,8 @@ def npos_with_work(
         )
         waiting = [found["_id"] for found in due]
         taken = {"$expr": {"$gt": ["$lease.until", "$$NOW"]}}
-        quiet = {"$or": [{"stopped": {"$exists": True}}, {"not_before": {"$gt": at}}, taken]}
+        stopped = {"stopped": {"$exists": True}, "looked_at": {"$gt": at - STOPPED_LOOKED_AT}}
+        quiet = {"$or": [stopped, {"not_before": {"$gt": at}}, taken]}
         left_out = {found["_id"] for found in store[NPOS].find({"_id": {"$in": waiting}} | quiet, {"_id": 1})}
         unsaid = {"publish": {"$exists": True}, "$nor": [taken]}
         telling = [found["_id"] for found in store[NPOS].find(unsaid, {"_id": 1})]
@@ -215,19 +223,21 @@ class _Run:
         terms = terms_of(self.settings)
         with store_errors(self.npo_id):
             state = self.store[NPOS].find_one({"_id": self.npo_id}, {"stopped": 1, "not_before": 1}) or {}
-        if "stopped" in state or ("not_before" in state and state["not_before"] > self.now()):
-            return ""
+        held = "stopped" in state or ("not_before" in state and state["not_before"] > self.now())
+        self._note({"looked_at": self.now()})
         try:
             site = _site(self.npo_id, self.settings)
         except ConfigurationError as error:
-            return self._stop(error.message)
+            return "" if held else self._stop(error.message)
         if site.obstacle:
             counts["failed"] += fail_waiting(
                 self.store, self.npo_id, site.obstacle, lease=self.lease, now=self.now, terms=terms
             )
             return ""
+        if held:
+            return ""
         if site.paused or site.npo is None or site.enrolment is None:
-            self._wait(PAUSED_WAIT)
+            self._note({"not_before": self.now() + PAUSED_WAIT})
             counts["npo_paused"] += 1
             return ""
         try:
@@ -283,17 +293,12 @@ class _Run:
         self._published_at = time.monotonic()
 
     def _stop(self, why: str) -> str:
-        with store_errors(self.npo_id):
-            self.store[NPOS].update_one(
-                {"_id": self.npo_id}, {"$set": {"stopped": {"at": self.now(), "why": why}}}, upsert=True
-            )
+        self._note({"stopped": {"at": self.now(), "why": why}})
         return why
 
-    def _wait(self, how_long: timedelta) -> None:
+    def _note(self, state: dict[str, Any]) -> None:
         with store_errors(self.npo_id):
-            self.store[NPOS].update_one(
-                {"_id": self.npo_id}, {"$set": {"not_before": self.now() + how_long}}, upsert=True
-            )
+            self.store[NPOS].update_one({"_id": self.npo_id}, {"$set": state}, upsert=True)
 
     def _stopped(self, why: str) -> ConfigurationError:
         with store_errors(self.npo_id):
@@ -349,8 +354,14 @@ def _give_up(store: IntegrationStore, *, now: Callable[[], datetime], terms: Ter
     by_npo: dict[str, list[str]] = {}
     for document in found:
         by_npo.setdefault(document["npo_id"], []).append(document["_id"])
+    failures: list[IntegrationError] = []
     for npo_id, references in by_npo.items():
-        _give_up_of(store, npo_id, references, now=now, terms=terms)
+        try:
+            _give_up_of(store, npo_id, references, now=now, terms=terms)
+        except IntegrationError as error:  # said when the others' outcomes are told
+            failures.append(error)
+    if failures:
+        raise failures[0]
     return len(found)
 
 

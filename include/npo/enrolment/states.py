@@ -6,19 +6,22 @@ Source: the domain page "NPO integration", section 6.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from include.errors import ConfigurationError, FatalError
-from include.npo.enrolment.record import ASLEEP, IN_DOUBT, EnrolmentRecord, Entry, Reason, State
+from include.npo.enrolment.record import ASLEEP, EnrolmentRecord, Entry, Reason, State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from include.npo.enrolment.commands import Command
 
 MAX_HISTORY = 60
 PIPELINE = "pipeline"
+APPROVAL_LOOKED_AT = timedelta(hours=6)
+"""So often it is looked whether one that waits for a person can be made at all: its NPO may be gone."""
 
 _OUTCOMES = frozenset({State.PENDING, State.ACCEPTED, State.REJECTED, State.FAILED, State.WITHDRAWING})
 MOVES: Mapping[State, frozenset[State]] = {
@@ -32,7 +35,7 @@ MOVES: Mapping[State, frozenset[State]] = {
     State.PENDING: _OUTCOMES - {State.PENDING} | {State.WITHDRAWN},
     State.ACCEPTED: frozenset({State.WITHDRAWING, State.WITHDRAWN}),
     State.REJECTED: frozenset(),
-    State.FAILED: frozenset({State.RECEIVED, State.WITHDRAWN}),
+    State.FAILED: frozenset({State.RECEIVED, State.UNKNOWN, State.WITHDRAWING, State.WITHDRAWN}),
     State.WITHDRAWING: frozenset({State.WITHDRAWN, State.ACCEPTED}),
     State.WITHDRAWN: frozenset(),
 }
@@ -82,23 +85,6 @@ def received(
     return noted(record, at=at, why="asked for by the platform")
 
 
-def withdrawn_before(command: Command, *, reference: str, at: datetime) -> EnrolmentRecord:
-    """Return what is kept of an enrolment that was withdrawn before it was asked for."""
-    record = EnrolmentRecord(
-        reference=reference,
-        npo_id=command.npo_id,
-        assignment_id=command.assignment_id,
-        candidate_id=command.candidate_id,
-        state=State.WITHDRAWN,
-        received_at=at,
-        requested_at=command.requested_at,
-        event_id=command.event_id,
-        correlation_id=command.correlation_id,
-        decided_at=at,
-    )
-    return noted(record, at=at, why="withdrawn by the platform before it was asked for")
-
-
 def checked(
     record: EnrolmentRecord, *, needs_approval: bool, at: datetime, candidate: Mapping[str, Any]
 ) -> EnrolmentRecord:
@@ -112,7 +98,7 @@ def checked(
             State.AWAITING_APPROVAL,
             at=at,
             why="waits for a person's approval",
-            due_at=None,
+            due_at=at + APPROVAL_LOOKED_AT,
             give_up_at=None,
             candidate=candidate,
         )
@@ -121,6 +107,7 @@ def checked(
 
 def posting(record: EnrolmentRecord, *, at: datetime) -> EnrolmentRecord:
     """Return the record marked as under way: committed before the request is sent."""
+    record = replace(record, missed_at=None)
     if record.state is State.POSTING:
         return noted(replace(record, attempts=record.attempts + 1), at=at, why="posted again")
     return move(record, State.POSTING, at=at, why="posted", attempts=record.attempts + 1)
@@ -153,7 +140,15 @@ def accepted(
 def withdrawing(record: EnrolmentRecord, *, at: datetime, why: str, give_up: timedelta) -> EnrolmentRecord:
     """Return the record as to be taken back at the partner."""
     return move(
-        record, State.WITHDRAWING, at=at, why=why, due_at=at, give_up_at=at + give_up, tries=0, candidate={}
+        record,
+        State.WITHDRAWING,
+        at=at,
+        why=why,
+        due_at=at,
+        give_up_at=at + give_up,
+        forget_at=None,
+        tries=0,
+        candidate={},
     )
 
 
@@ -239,22 +234,6 @@ def later(
     return noted(replace(record, due_at=at + wait, tries=tries), at=at, why=why)
 
 
-def withdrawal_asked(
-    record: EnrolmentRecord, *, at: datetime, why: str, give_up: timedelta
-) -> EnrolmentRecord:
-    """Return the record after the platform took its command back."""
-    if record.state in {State.RECEIVED, State.AWAITING_APPROVAL, State.READY, State.FAILED}:
-        return withdrawn(record, at=at, why="withdrawn by the platform before it was made")
-    if record.state is State.ACCEPTED:
-        asked = replace(record, withdrawal=why)
-        return withdrawing(asked, at=at, why="withdrawn by the platform", give_up=give_up)
-    if record.state in IN_DOUBT:
-        return noted(
-            replace(record, withdrawal=why), at=at, why="withdrawn by the platform; its outcome comes first"
-        )
-    return noted(record, at=at, why="withdrawn by the platform, once more or after its end")
-
-
 def withdrawn(
     record: EnrolmentRecord, *, at: datetime, why: str, informed: bool | None = None
 ) -> EnrolmentRecord:
@@ -337,7 +316,13 @@ def retried(
                 "the candidate's data are gone; the platform must ask for it again under a new assignment",
                 subject=record.npo_id,
             )
-        fresh: dict[str, Any] = {"reason": None, "decided_at": None, "forget_at": None, "tries": 0}
+        fresh: dict[str, Any] = {
+            "reason": None,
+            "decided_at": None,
+            "forget_at": None,
+            "missed_at": None,
+            "tries": 0,
+        }
         once_sent = record.attempts > 0
         again = move(
             record,

@@ -60,6 +60,7 @@ class Verdict:
         wait: Seconds the partner asks us to wait.
         whole_npo: The wait is for everything of this NPO, not for this enrolment.
         stops: The NPO's enrolments stop, whatever came of this one.
+        sure: Of ``NOT_FOUND``: the partner was asked for this one, and all of its answer was looked at.
     """
 
     kind: Kind
@@ -70,6 +71,7 @@ class Verdict:
     wait: float | None = None
     whole_npo: bool = False
     stops: bool = False
+    sure: bool = True
 
 
 def read_answer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,13 @@ import structlog
 from include.npo.enrolment import states
 from include.npo.enrolment.decisions import Step, Terms, check, decide, next_action, visible_body
 from include.npo.enrolment.record import ASLEEP, EnrolmentRecord, Reason, State
-from include.npo.enrolment.records import Changes, by_reference, due_references, fence_owner
+from include.npo.enrolment.records import (
+    Changes,
+    awaiting_references,
+    by_reference,
+    due_references,
+    fence_owner,
+)
 from include.npo.enrolment.verdict import Kind, Verdict
 
 if TYPE_CHECKING:
@@ -152,6 +158,9 @@ class Worker:
                 record = changes.add(record, after)
             if record.state is not State.READY:
                 return None
+        if record.state is State.AWAITING_APPROVAL:
+            changes.add(record, replace(record, due_at=at + states.APPROVAL_LOOKED_AT))
+            return None
         if record.state is State.PENDING and record.withdrawal and self.partner.tells_withdrawals(record):
             why = "withdrawn while pending"
             after = states.withdrawing(record, at=at, why=why, give_up=self.terms.give_up)
@@ -244,7 +253,8 @@ def tell(record: EnrolmentRecord) -> None:
     if record.state is State.FAILED and record.reason is not None:
         log.error("enrolment_failed", **known, code=record.reason.code)
     elif record.state is State.WITHDRAWN and record.partner_informed is False:
-        log.error("enrolment_withdrawal_by_hand", **known, message="tell the NPO: it has no call for this")
+        message = "tell the NPO, which has or may have the candidate: its API could not be used for it"
+        log.error("enrolment_withdrawal_by_hand", **known, message=message)
     elif record.state is State.ACCEPTED and record.reason is not None:
         log.error("enrolment_withdrawal_failed", **known, code=record.reason.code)
 
@@ -260,13 +270,17 @@ def fail_waiting(
 ) -> int:
     """Fail what cannot be sent at all (no such NPO, no enrolment section), and return how many.
 
+    What waits for a person's approval is failed too: there is nothing left to approve.
+
     What the partner may have acted on is left until it is given up.
     """
     failed = 0
 
-    def plan() -> tuple[int, Write | None]:
+    def plan() -> tuple[list[EnrolmentRecord], Write | None]:
         at = now()
-        records = by_reference(store, due_references(store, npo_id, now=at, limit=CLAIMED_AT_ONCE, but=()))
+        due = due_references(store, npo_id, now=at, limit=CLAIMED_AT_ONCE, but=())
+        waiting = awaiting_references(store, npo_id, limit=CLAIMED_AT_ONCE)
+        records = by_reference(store, {*due, *waiting})
         changes = Changes(at)
         for record in records.values():
             changes.add(record, _unsendable(record, code, at, terms))
@@ -274,15 +288,17 @@ def fail_waiting(
         def write(session: ClientSession, order: int) -> None:
             changes.write(store, npo_id, session, order, lease=lease)
 
-        return len(records), write if changes else None
+        return list(changes.records.values()), write if changes else None
 
-    while number := store.commit_plan(fence_owner(npo_id), plan):
-        failed += number
+    while records := store.commit_plan(fence_owner(npo_id), plan):
+        failed += len(records)
+        for record in records:
+            tell(record)
     return failed
 
 
 def _unsendable(record: EnrolmentRecord, code: str, at: datetime, terms: Terms) -> EnrolmentRecord:
-    if record.state in {State.RECEIVED, State.READY}:
+    if record.state in {State.RECEIVED, State.AWAITING_APPROVAL, State.READY}:
         return states.failed(record, at=at, reason=Reason(code), keep=terms.keep)
     if record.state is State.WITHDRAWING:
         return states.withdrawn(record, at=at, why=f"{code}: a person has to tell it", informed=False)

@@ -272,12 +272,20 @@ class Platform:
         return self.npo_id in npos_with_work(1000, self.settings)
 
     def hurry(self) -> None:
-        """Let everything of this NPO that waits be due now."""
+        """Let everything of this NPO that waits be due now, and what was not found be so long since."""
         mine = {"npo_id": self.npo_id, "due": True}
         self.store["enrolment"].update_many(mine, [{"$set": {"due_at": "$received_at"}}])
+        missed, settled = mine | {"missed_at": {"$exists": True}}, 3_600_000
+        since = {"$subtract": ["$received_at", settled]}
+        self.store["enrolment"].update_many(missed, [{"$set": {"missed_at": since}}])
         self.store["enrolment_npo"].update_one({"_id": self.npo_id}, {"$unset": {"not_before": ""}})
         for name in ("npo_budget", "npo_breaker", "npo_slot"):
             self.store[name].delete_many({})
+
+    def give_up(self) -> None:
+        """Let everything of this NPO have been tried long enough."""
+        mine = {"npo_id": self.npo_id, "due": True}
+        self.store["enrolment"].update_many(mine, [{"$set": {"give_up_at": "$received_at"}}])
 
     def outcomes(self, npo_id: str = "") -> list[dict[str, Any]]:
         """Return what this NPO's events told since the last look, in order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -103,6 +104,19 @@ def test_check_and_preview_leave_nothing_behind(severn, settings, s3):
     store.close()
     assert {name for name, count in counts.items() if count and not name.startswith("npo_budget")} == set()
     assert "Contents" not in s3.list_objects_v2(Bucket=settings.landing_bucket)
+
+
+def test_an_npo_that_is_woken_is_told_what_kept_it_from_being_asked(draft, empty_database, settings):
+    store = IntegrationStore(settings)
+    later = int(time.time() + 3000) * 1000
+    store["npo_budget"].insert_one({"_id": "severn", "not_before": later, "failures": 4, "open_until": later})
+    told = last_json(spotlight("npo", "wake", "severn", "--json"))
+    assert (told["npo_id"], told["failures"]) == ("severn", 4)
+    assert told["told"] == pytest.approx(3000, abs=30)
+    assert told["closed"] == pytest.approx(3000, abs=30)
+    assert "nothing kept it from being asked" in spotlight("npo", "wake", "severn")
+    assert "no row 'nobody'" in spotlight("npo", "wake", "nobody", code=1)
+    store.close()
 
 
 def test_preview_masks_what_may_be_personal_unless_told_otherwise(severn):
@@ -264,7 +278,12 @@ def test_an_npo_that_leaves_takes_its_data_along_and_leaves_nothing(ran, registr
     assert "nothing was deleted" in spotlight("npo", "purge", "severn", "--now", input="hopeworks\n", code=1)
     assert stored(settings) == kept
 
-    assert "npo_raw" in spotlight("npo", "purge", "severn", "--now", input="severn\n")
+    waits = IntegrationStore(settings)
+    waits["outbox"].insert_one({"_id": "untold", "owner": "severn", "pending": True})
+    waits.close()
+    assert "not everything has been told" in spotlight("npo", "purge", "severn", "--now", "--yes", code=1)
+    assert stored(settings) == kept + 1
+    assert "npo_raw" in spotlight("npo", "purge", "severn", "--now", "--untold", input="severn\n")
     assert stored(settings) == 0
     assert queries.row(registry_dsn, "severn", 5) is not None
     assert "nothing was kept" in spotlight("npo", "purge", "severn", "--now", "--yes")

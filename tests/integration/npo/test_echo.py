@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
+from include.npo.enrolment.echo import FAILED_HOLDS
 from include.npo.enrolment.record import EnrolmentRecord, State
 from include.npo.enrolment.records import to_document
 from include.npo.land import land_raw
@@ -36,7 +38,9 @@ def assignments(mine) -> list[dict[str, Any]]:
     return list(mine.store["npo_assignment"].find())
 
 
-def enrolled(mine, ref, *, state: State, offering: str, external_id: str | None = None) -> str:
+def enrolled(
+    mine, ref, *, state: State, offering: str, external_id: str | None = None, **changes: Any
+) -> str:
     """Keep an enrolment of ours and return the platform's id of its assignment."""
     assignment_id = str(uuid4())
     record = EnrolmentRecord(
@@ -45,12 +49,13 @@ def enrolled(mine, ref, *, state: State, offering: str, external_id: str | None 
         assignment_id=assignment_id,
         candidate_id="c-1",
         state=state,
-        received_at=NOW,
+        received_at=changes.pop("received_at", NOW),
         requested_at=NOW,
         event_id="e-1",
         correlation_id=ref.run_id,
         offering_id=offering,
         external_id=external_id,
+        **changes,
     )
     mine.store["enrolment"].replace_one({"_id": record.reference}, to_document(record), upsert=True)
     return assignment_id
@@ -114,6 +119,34 @@ def test_what_may_answer_an_enrolment_of_unknown_outcome_waits_for_it_and_nothin
     assert by_id[external_id] == reference
     publish(ctx, ref)
     assert not has_pending(mine.store, mine.npo.npo_id)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "ago", "waits"),
+    [
+        (1, FAILED_HOLDS - timedelta(hours=1), True),
+        (1, FAILED_HOLDS + timedelta(hours=1), False),
+        (0, timedelta(0), False),
+    ],
+    ids=["sent", "sent long ago", "never sent"],
+)
+def test_what_may_answer_one_that_was_sent_and_failed_waits_for_a_while(pulled, attempts, ago, waits):
+    mine, ctx, ref = pulled
+    _, offering = an_assignment(mine, ctx)
+    enrolled(mine, ref, state=State.FAILED, offering=offering, attempts=attempts, decided_at=ctx.now() - ago)
+    assert (transform(ctx, ref).counts["transform.held_back"] > 0) is waits
+
+
+@pytest.mark.parametrize(("hours", "told"), [(25, True), (23, False)])
+def test_assignments_held_back_for_more_than_a_day_are_told(pulled, hours, told):
+    mine, ctx, ref = pulled
+    _, offering = an_assignment(mine, ctx)
+    since = ctx.now() - timedelta(hours=hours)
+    enrolled(mine, ref, state=State.PENDING, offering=offering, received_at=since)
+    with capture_logs() as logged:
+        transform(ctx, ref)
+    lines = [line for line in logged if line["event"] == "enrolment_holds_assignments"]
+    assert [(line["npo_id"], line["offerings"]) for line in lines] == ([(mine.npo.npo_id, 1)] if told else [])
 
 
 def test_an_assignment_known_before_does_not_wait_for_an_enrolment(pulled):

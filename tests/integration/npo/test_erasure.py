@@ -11,11 +11,15 @@ import pytest
 
 from include.connectors.protocol import Window
 from include.errors import TransientError
+from include.npo.context import utc_now
 from include.npo.land import land_raw
 from include.privacy import erase
-from include.privacy.erase import ErasureContext, carry_out, open_requests, request_erasure, request_key
+from include.privacy.erase import ErasureContext, carry_out, open_requests, request_erasure, request_keys
 from include.privacy.erased import rewritten_records
 from include.privacy.subject import Candidate, held_about
+from include.privacy.sweep import sweep_marked
+from include.storage.documents import RawState, raw_key
+from include.storage.stage_position import position
 from tests.integration.npo.conftest import LATER_STAGES, begin
 
 PARTNERS = ("hopeworks", "codebridge", "mentornet")
@@ -61,6 +65,9 @@ def erased(sync, request):
     mine.run()
     mine.events()
     reference, ids = somebody(mine)
+    # A record of theirs is the last that was moved on.
+    last = {"left.assignments.valid.key": raw_key(mine.npo.npo_id, "assignments", ids[0])}
+    mine.store["fence"].update_one({"_id": mine.npo.npo_id}, {"$set": last})
     before = pages(mine), mine.state()
     ctx = context(mine)
     key = request_erasure(ctx, Candidate(reference, mine.npo.npo_id), by="dpo", why="case 17")
@@ -74,6 +81,7 @@ def test_no_store_and_no_page_holds_the_candidate_any_more_and_all_hold_the_othe
     after = mine.state()
     assert reference not in orjson.dumps(after, default=str).decode()
     assert not any(f"|{one}'" in str(list(mine.store["fence"].find())) for one in ids)
+    assert position(mine.store, mine.npo.npo_id, "assignments", RawState.VALID).key == ""
     expected, found = ids_in(mine, pages_before), ids_in(mine, pages(mine))
     assert all(expected.pop(one) for one in ids)
     found.pop("bad", None), expected.pop("bad", None)
@@ -116,6 +124,7 @@ def test_what_the_partner_still_sends_is_dropped_and_a_replay_brings_nothing_bac
         ref = stage(ctx, ref)
     assert held_about(mine.store, Candidate(reference, mine.npo.npo_id)) == []
     assert mine.store["quarantine"].count_documents({"external_id": {"$in": ids}}) == 0
+    assert not set(ids) & set(ids_in(mine, pages(mine)))
     assert ref.counts["land_raw.erased"] == 2 * len(ids)
     assert not [event for event in mine.events() if reference in str(event)]
 
@@ -126,7 +135,7 @@ def test_erasing_again_changes_nothing_and_shows_the_same_receipt(erased):
     ctx, who = context(mine), Candidate(reference, mine.npo.npo_id)
     before = pages(mine)
     key = request_erasure(ctx, who, by="somebody else", why="again")
-    assert key == receipt["receipt"] == request_key(who)
+    assert key == receipt["receipt"] == request_keys(mine.store, who)[0]
     assert carry_out(ctx, key) == receipt
     assert pages(mine) == before
 
@@ -222,3 +231,38 @@ def test_land_raw_alone_drops_an_erased_record(sync):
     ref = land_raw(ctx, begin(ctx))
     assert mine.store["npo_raw"].count_documents({"external_id": {"$in": ids}}) == 0
     assert ref.counts["land_raw.erased"] == len(ids)
+
+
+def landed_late(mine, before: dict[str, bytes], ids: list[str]) -> str:
+    """Land a page with the candidate once more, as a reading does that began before the erasure."""
+    key, body = next((key, body) for key, body in before.items() if ids[0].encode() in body)
+    late = f"{key.rpartition('/')[0]}-late/page-000001.gz"
+    mine.landing.put(late, body, compress=True)
+    return late
+
+
+@pytest.mark.parametrize("asked_again", [True, False])
+@pytest.mark.parametrize("erased", ["codebridge"], indirect=True)
+def test_a_page_landed_after_the_erasure_loses_the_candidate_in_the_night_or_when_asked_again(
+    erased, asked_again
+):
+    mine, reference, ids, (before, _), receipt = erased
+    late = landed_late(mine, before, ids)
+    assert ids[0] in ids_in(mine, pages(mine))
+    if asked_again:
+        key = request_erasure(
+            context(mine), Candidate(reference, mine.npo.npo_id), by="dpo", why="case 17 again"
+        )
+        again = carry_out(context(mine), key or "")
+        assert again["counts"]["raw_records"] > receipt["counts"]["raw_records"]
+    else:
+        swept = sweep_marked(
+            mine.store,
+            mine.landing,
+            lambda _npo: mine.context().connector,
+            now=utc_now(),
+            progress=mine.told.append,
+        )
+        assert swept > 0
+    assert not set(ids) & set(ids_in(mine, pages(mine)))
+    assert rewritten_records(mine.landing.get(late)) is not None

@@ -14,7 +14,7 @@ import pytest
 from include.connectors import shared_budget
 from include.connectors.breaker import BreakerRules
 from include.connectors.limits import Limits
-from include.connectors.shared_budget import SharedBudget
+from include.connectors.shared_budget import Rest, SharedBudget, wake
 from include.errors import NotYetError, RateLimitedError
 from include.settings import PROJECT_ROOT
 
@@ -291,6 +291,28 @@ def test_a_trial_whose_process_died_is_taken_over(
     dead.enter()
     time.sleep(0.25)
     pass_through(other)
+
+
+def test_an_npo_that_is_woken_may_be_asked_at_once(store: IntegrationStore) -> None:
+    one, other = budget(store), budget(store)
+    one.throttled(3000)
+    for _ in range(3):
+        one.judged(well=False)
+    with pytest.raises(NotYetError):
+        other.enter()
+    ended = wake(store, "npo")
+    assert ended.told == pytest.approx(3000, abs=5)
+    assert 0 < ended.closed <= 1
+    assert ended.failures == 3
+    other.leave(other.enter())
+    one.judged(well=False)
+    other.leave(other.enter())  # failures are counted from none
+    assert wake(store, "npo") == Rest(failures=1)
+
+
+def test_waking_one_that_nothing_keeps_from_being_asked_changes_nothing(store: IntegrationStore) -> None:
+    assert wake(store, "npo") == Rest()
+    assert state(store) == {}
 
 
 def test_a_success_costs_no_write_while_all_is_well(store: IntegrationStore) -> None:

@@ -46,7 +46,7 @@ def test_an_erasure_that_was_broken_off_is_ended_in_the_night_though_the_row_is_
     )
     assert open_requests(mine.store) == [key]
     set_status(registry_dsn, "codebridge", NpoStatus.DISABLED, 5)
-    assert maintenance.erasures(lambda _line: None) == {"ended": 1}
+    assert maintenance.erasures(lambda _line: None) == {"ended": 1, "swept": 0}
     assert open_requests(mine.store) == []
     assert mine.store["npo_assignment"].find_one({"_id": someone["_id"]}) is None
 

@@ -61,7 +61,10 @@ def changed(hours: float) -> str:
 
 
 class School(TinyServer):
-    """Courses, and the progress in each; ``broken`` answers a status for some."""
+    """Courses, and the progress in each; ``broken`` answers a status for some.
+
+    ``terms`` are those of courses with another than the usual one, ``left`` courses that are marked as gone.
+    """
 
     def __init__(self) -> None:
         super().__init__(self._answer)
@@ -71,19 +74,25 @@ class School(TinyServer):
         }
         self.gone: set[str] = set()
         self.broken: dict[str, int] = {}
+        self.terms: dict[str, str | None] = {}
+        self.left: set[str] = set()
 
     def _answer(self, seen: Seen) -> Reply:
         parts = seen.path.strip("/").split("/")
         if len(parts) == 1:
-            return Reply(body=[{"id": id_, "name": id_, "term": "t 1&2"} for id_ in self.courses])
+            return Reply(body=[self._course(id_) for id_ in self.courses])
         course = unquote(parts[1])
         assert seen.query["term"] == ["t 1&2"]
         if course in self.broken:
-            return Reply(status=self.broken[course], body={})
+            return Reply(status=self.broken[course], body={}, headers={"Retry-After": "3600"})
         if course in self.gone or course not in self.courses:
             return Reply(status=404, body={})
         since = seen.query.get("since", [""])[0].replace("Z", "+00:00")
         return Reply(body=[entry for entry in self.courses[course] if entry["at"] >= since])
+
+    def _course(self, id_: str) -> dict[str, Any]:
+        about = {"id": id_, "name": id_, "term": self.terms.get(id_, "t 1&2")}
+        return about | {"left": True} if id_ in self.left else about
 
     def asked(self) -> dict[str, str | None]:
         """Return since when each course was asked for, and forget the requests."""
@@ -235,7 +244,7 @@ def test_an_unwell_partner_is_not_asked_for_every_parent(reader: Reader) -> None
     school.broken = dict.fromkeys(school.courses, 503)
     with pytest.raises(TransientError):
         reader.run()
-    assert len(school.asked()) == 3
+    assert len(school.asked()) == 5
 
 
 def test_a_refused_credential_fails_at_once(reader: Reader) -> None:

@@ -163,6 +163,34 @@ def test_a_task_killed_between_the_partners_answer_and_the_commit_leaves_one_mor
         assert read(server) == 1
 
 
+def test_a_registry_that_hangs_up_during_the_exchange_costs_no_token(
+    ready: Settings, registry_dsn: str
+) -> None:
+    def hang_up() -> None:
+        with psycopg.connect(registry_dsn, autocommit=True) as connection:
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where datname = current_database() and pid <> pg_backend_pid()"
+            )
+
+    with Rotating() as server:
+        server.before_answer = hang_up
+        assert read(server) == 1
+        assert read(server) == 1  # a later task finds what was written the second time
+        assert (server.exchanges, server.refused) == (1, 0)
+
+
+def test_a_registry_that_ends_idle_transactions_lets_an_exchange_take_its_time(
+    ready: Settings, registry_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("include.connectors.tokens.WRITTEN_AGAIN_AFTER", ())
+    with psycopg.connect(registry_dsn, autocommit=True) as connection:
+        ((name,),) = connection.execute("select quote_ident(current_database())").fetchall()
+        connection.execute(f"alter database {name} set idle_in_transaction_session_timeout = 100")
+    with Rotating(slow=0.4) as server:
+        assert read(server) == 1
+
+
 def test_a_credential_changed_by_a_person_counts_more_than_what_is_kept(ready: Settings) -> None:
     with Rotating() as server:
         read(server)

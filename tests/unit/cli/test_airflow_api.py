@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ import yaml
 
 from include.airflow_api import AirflowApi, NothingToRunError
 from include.errors import ConfigurationError, TransientError
-from include.npo.backfill import Interval, aligned, in_airflow
+from include.npo.backfill import Interval, aligned, in_airflow, intervals, without_run
 from include.registry.models import NpoConfig, NpoStatus
 
 START, END = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC)
@@ -61,6 +61,8 @@ class FakeAirflow:
     paused: bool = False
     fails: int = 0
     nothing: bool = False
+    skipped: tuple[int, ...] = ()
+    away: int = 0
     running: list[dict[str, Any]] = field(default_factory=list)
     looks: int = 0
     created: list[dict[str, Any]] = field(default_factory=list)
@@ -80,12 +82,22 @@ class FakeAirflow:
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         if (method, path) == ("POST", "/api/v2/backfills"):
             return self.create(body)
-        states = ["failed"] * self.fails + ["success"] * (24 - self.fails)
+        hours = [hour for hour in range(-1, 24) if hour not in self.skipped]
+        runs = [
+            {
+                "state": "failed" if number < self.fails else "success",
+                "logical_date": (START + timedelta(hours=hour, minutes=17)).isoformat(),
+            }
+            for number, hour in enumerate(hours)
+        ]
+        if self.away and path.endswith("/backfills/7"):
+            self.away -= 1
+            return 503, {}
         self.looks += path.endswith("/backfills/7")
         known: dict[str, Any] = {
             "monitor/health": {"scheduler": {"status": "healthy"}},
             "dags/npo__severn": {"is_paused": self.paused},
-            "dags/npo__severn/dagRuns": {"dag_runs": [{"state": state} for state in states]},
+            "dags/npo__severn/dagRuns": {"dag_runs": runs},
             "backfills": {"backfills": self.running},
         }
         if begun := self.created or self.running:
@@ -163,7 +175,7 @@ def run(api: AirflowApi, npo: NpoConfig | None = None) -> Any:
 
 def test_a_backfill_is_started_followed_and_told(airflow, api):
     result, told = run(api)
-    assert (result.state, result.told) == ("done", "24 runs, backfill 7")
+    assert (result.state, result.told) == ("done", "25 runs, backfill 7")
     assert told == ["backfill 7 in Airflow"]
     (body,) = airflow.created
     assert body["reprocess_behavior"] == "completed"
@@ -174,7 +186,42 @@ def test_a_run_that_failed_makes_the_backfill_fail_and_says_where_to_look(airflo
     airflow.fails = 2
     result, _ = run(api)
     assert result.state == "failed"
-    assert result.told == "2 of 24 runs failed; see backfill 7 of npo__severn in Airflow"
+    assert result.told == "2 of 25 runs failed; see backfill 7 of npo__severn in Airflow"
+
+
+def test_intervals_airflow_passed_over_are_told_and_not_called_done(airflow, api):
+    airflow.skipped = (5, 23)
+    result, _ = run(api)
+    assert result.state == "in part"
+    assert "23 runs, backfill 7; 2 intervals got none" in result.told
+    assert "from 2026-03-01T05:17:00 to 2026-03-01T23:17:00" in result.told
+    assert result.counts == {"success": 23, "without_run": 2}
+
+
+def test_a_few_looks_without_an_answer_do_not_fail_a_backfill_that_goes_on(airflow, api):
+    airflow.away = 4
+    result, _ = run(api)
+    assert result.state == "done"
+
+
+def test_an_airflow_that_stays_away_fails_it(airflow, api):
+    airflow.away = 1_000
+    with pytest.raises(TransientError, match="503"):
+        run(api)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "zone", "hours", "number"),
+    [("17 * * * *", "UTC", 24, 25), ("0 2 * * *", "Europe/London", 24, 2), ("0 0 1 1 *", "UTC", 24, 1)],
+)
+def test_every_interval_that_touches_the_stretch_is_expected(schedule, zone, hours, number):
+    npo = severn(schedule=schedule, zone=zone)
+    covering = aligned(npo, Interval(START, START + timedelta(hours=hours)))
+    begins = intervals(npo, covering)
+    assert len(begins) == number
+    assert begins[0] == covering.start
+    assert without_run(begins, begins) == []
+    assert without_run(begins, begins[1:]) == begins[:1]
 
 
 def test_the_same_backfill_under_way_is_followed_and_not_started_twice(airflow, api):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from include.npo.gaps import (
     Stretch,
     asks_for_a_window,
     covered_by,
+    covered_by_landed,
     default_stretch,
     explained,
     next_run_reads_from,
@@ -21,7 +23,7 @@ from include.npo.gaps import (
 )
 from include.registry.models import NpoConfig
 from include.storage.checkpoint import Checkpoint
-from include.storage.landing import ResourceManifest
+from include.storage.landing import LandedParent, ResourceManifest
 
 
 def at(hour: int, minute: int = 0) -> datetime:
@@ -70,6 +72,19 @@ def test_a_window_covers_no_more_than_it_asked_for():
 def test_a_window_into_the_future_covers_nothing_after_the_reading_began():
     one = covered_by(landed(at(3), since=at(0), until=at(8)))
     assert uncovered([one], Stretch(at(0), at(8))) == [Stretch(at(3), at(8))]
+
+
+def test_an_extraction_that_was_not_landed_covers_nothing():
+    one = landed(at(9), since=at(2), until=at(4))
+    assert covered_by_landed([one], frozenset()) == [Stretch(at(2), at(4))]
+    assert covered_by_landed([one], {one.key}) == []
+
+
+@pytest.mark.parametrize(("state", "covers"), [("read", True), ("gone", True), ("failed", False)])
+def test_what_a_parent_did_not_answer_is_not_covered(state, covers):
+    parents = (LandedParent("a", {}, None, None, state), LandedParent("b", {}, None, None))
+    one = replace(landed(at(9), since=at(2), until=at(4)), parents=parents)
+    assert bool(covered_by_landed([one], frozenset())) is covers
 
 
 def test_windows_that_meet_leave_no_gap():

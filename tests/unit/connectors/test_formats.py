@@ -375,6 +375,25 @@ def test_any_bytes_are_records_or_one_error(body: bytes, form: Any, archive: Any
         assert error.fault in ("truncated", "html", "charset", "malformed", "archive")  # noqa: PT017 - or records
 
 
+@pytest.mark.parametrize(
+    ("expects", "head", "line"),
+    [(CSV, "a,b\n", ",\n"), (ResponseFormat(format="jsonl"), "", "1\n")],
+    ids=["csv", "jsonl"],
+)
+def test_a_page_of_more_records_than_one_may_hold_is_refused_while_it_is_read(
+    monkeypatch: pytest.MonkeyPatch, expects: ResponseFormat, head: str, line: str
+) -> None:
+    monkeypatch.setattr("include.connectors.formats.MAX_RECORDS", 1_000)
+    assert len(read(head + line * 1_000, expects)) == 1_000
+    body = (head + line * 1_000_000).encode()
+    tracemalloc.start()
+    try:
+        assert "more than 1000 records" in str(refusal(body, expects))
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_large_table_is_read_in_the_time_of_a_page() -> None:
     body = b"id,a,b,c\n" + b"12345,some text,2026-01-01,99\n" * 200_000
     began = time.process_time()

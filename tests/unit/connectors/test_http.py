@@ -12,8 +12,9 @@ import pytest
 
 from include.connectors.open import open_api
 from include.errors import ConfigurationError, IntegrationError, NotYetError, RateLimitedError, TransientError
+from include.registry.models import Credential
 from include.settings import Settings
-from tests.conformance.rows import CREDENTIAL, SECRET, Waits, make_manifest, make_row
+from tests.conformance.rows import CREDENTIAL, SECRET, Waits, connect, make_manifest, make_row, read
 from tests.conformance.tiny_server import Reply, TinyServer, serving
 
 if TYPE_CHECKING:
@@ -205,9 +206,25 @@ class Noted:
         (Reply(429, {}), [None, None], [None]),
         (Reply(403, {"error": "slow"}), [3.0, 3.0], [3.0]),
         (Reply(200, b'{"items": ['), [False], [True]),
+        (Reply(404, {}), [True], [True]),
+        (Reply(401, {}), [True], [True]),
+        (Reply(200, b"<html>"), [True], [True]),
+        (Reply(302, {}, {"Location": "http://127.0.0.2:9/x"}), [True], [True]),
         (Reply(body=b"{}", headers={"Content-Length": "99"}), [False], [False]),
     ],
-    ids=["well", "500", "429", "429_untold", "by_rule", "cut", "broken_off"],
+    ids=[
+        "well",
+        "500",
+        "429",
+        "429_untold",
+        "by_rule",
+        "cut",
+        "404",
+        "401",
+        "no_json",
+        "elsewhere",
+        "broken_off",
+    ],
 )
 def test_the_budget_is_told_what_came_of_each_request(
     reply: Reply, sent: list[Any], exchanged: list[Any]
@@ -238,3 +255,127 @@ def test_a_request_the_budget_refuses_is_not_sent_nor_counted_nor_tried_again(
             getattr(opened.session, ask)(opened.request("GET", "items"))
         assert server.seen == []
         assert False not in opened.session._budget.told
+
+
+@pytest.mark.parametrize("ask", ["send", "exchange"])
+def test_a_name_that_is_not_resolved_does_not_count_against_the_partner(
+    monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    def away(*_: Any, **__: Any) -> Any:
+        raise OSError("no name server")
+
+    monkeypatch.setattr("socket.getaddrinfo", away)
+    row = make_row("https://npo.example", manifest=make_manifest())
+    opened = open_api(row, CREDENTIAL, Settings(), retry=Waits().policy(attempts=2))
+    budget = opened.session._budget = Noted()
+    with pytest.raises(TransientError, match="cannot be resolved"):
+        getattr(opened.session, ask)(opened.request("GET", "items"))
+    assert (budget.told, budget.under_way) == ([], 0)
+
+
+def test_a_page_of_more_records_than_one_may_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("include.connectors.rest.MAX_RECORDS", 3)
+    with serving(Reply(200, {"items": [{"id": 1}] * 3}), Reply(200, {"items": [{"id": 1}] * 4})) as server:
+        connector = connect(make_row(server.url, manifest=make_manifest()))
+        assert len(read(connector)[0].records) == 3
+        with pytest.raises(ConfigurationError, match="ask for smaller pages"):
+            read(connector)
+
+
+# --- what must not be sent, and not be told ---
+
+
+@pytest.mark.parametrize("ask", ["send", "exchange"])
+@pytest.mark.parametrize(("status", "method"), [(307, "POST"), (308, "POST"), (302, "PUT"), (307, "DELETE")])
+def test_a_body_is_not_sent_on_to_another_host(status: int, method: str, ask: str) -> None:
+    with serving(Reply(200, {})) as other:
+        with serving(Reply(status, {}, {"Location": f"{other.url}/token"})) as server:
+            row = make_row(server.url, manifest=make_manifest(), allowed_hosts=(server.host, other.host))
+            opened = open_api(row, CREDENTIAL, Settings(), retry=Waits().policy(attempts=1))
+            with pytest.raises(ConfigurationError, match="redirects a request with a body to another host"):
+                getattr(opened.session, ask)(opened.request(method, "x", data={"client_secret": "s"}))
+        assert other.seen == []
+
+
+def test_a_body_is_sent_on_within_the_host() -> None:
+    with serving(Reply(307, {}, {"Location": "/y"}), Reply(200, {})) as server:
+        opened = api(server)
+        opened.session.exchange(opened.request("POST", "x", data={"a": "1"}))
+        assert [(seen.path, seen.body) for seen in server.seen] == [("/x", b"a=1"), ("/y", b"a=1")]
+
+
+PASTED = {
+    "bearer": {"type": "bearer", "token": "{credential.password}"},
+    "api_key": {"type": "api_key", "name": "X-Key", "api_key": "{credential.password}"},
+    "basic": {"type": "http_basic", "username": "{credential.login}", "password": "{credential.password}"},
+    "query": {"type": "api_key", "name": "k", "location": "query", "api_key": "{credential.password}"},
+}
+
+
+@pytest.mark.parametrize("auth", PASTED.values(), ids=PASTED)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\x00", "\x7f"])
+def test_a_credential_pasted_with_a_control_character_is_named_and_not_told(auth: Any, end: str) -> None:
+    with serving(Reply(200, {"items": []})) as server:
+        row = make_row(server.url, manifest=make_manifest(auth=auth))
+        opened = open_api(row, Credential("client", SECRET + end), Settings())
+        with pytest.raises(ConfigurationError, match=r"password\} holds a control character") as found:
+            opened.request("GET", "items")
+        assert SECRET not in f"{found.value!r}"
+        assert server.seen == []
+
+
+@pytest.mark.parametrize("kind", ["bearer", "api_key"])
+def test_a_header_that_cannot_be_written_is_named_and_not_told(kind: str) -> None:
+    with serving(Reply(200, {"items": []})) as server:
+        row = make_row(server.url, manifest=make_manifest(auth=PASTED[kind]))
+        opened = open_api(row, Credential("client", f"{SECRET}\u2026"), Settings())
+        with pytest.raises(ConfigurationError, match=r"header (Authorization|X-Key) holds") as found:
+            opened.request("GET", "items")
+        assert SECRET not in f"{found.value!r}"
+
+
+def test_a_header_spoilt_after_signing_is_not_told() -> None:
+    with serving(Reply(200, {"items": []})) as server:
+        opened = api(server)
+        asked = opened.request("GET", "items")
+        asked.headers["Authorization"] = f"Bearer {SECRET}\n"
+        with pytest.raises(ConfigurationError, match="cannot be sent") as found:
+            opened.session.exchange(asked)
+        assert SECRET not in f"{found.value!r}{found.value.__cause__!r}"
+        assert found.value.__suppress_context__
+
+
+def test_a_header_with_a_secrets_name_never_leaves_the_host() -> None:
+    headers = {"X-Api-Key": "{credential.password}", "X-Kind": "plain"}
+    with serving(Reply(200, {})) as other:
+        with serving(Reply(302, {}, {"Location": f"{other.url}/y"})) as server:
+            manifest = make_manifest(headers=headers, auth=None)
+            row = make_row(server.url, manifest=manifest, allowed_hosts=(server.host, other.host))
+            opened = open_api(row, CREDENTIAL, Settings(), retry=Waits().policy(attempts=1))
+            # A row from before literal secrets were refused.
+            given = {"X-Api-Key": "literal-key", "X-Kind": "plain"}
+            client = opened.manifest.client.model_copy(update={"headers": given})
+            opened.manifest = opened.manifest.model_copy(update={"client": client})
+            opened.session.exchange(opened.request("GET", "x"))
+            opened.session.exchange(opened.request("GET", f"{other.url}/z"))
+            assert server.seen[0].headers["X-Api-Key"] == "literal-key"
+        assert [seen.headers.get("X-Api-Key") for seen in other.seen] == [None, None]
+        assert other.seen[0].headers["X-Kind"] == "plain"
+
+
+@pytest.mark.parametrize(
+    ("client", "hidden"),
+    [
+        ({"auth": {"type": "bearer", "token": "{credential.login}"}}, True),
+        ({"auth": {"type": "api_key", "api_key": "{credential.login}"}}, True),
+        ({"auth": None, "headers": {"X-Api-Key": "{credential.login}"}}, True),
+        ({"auth": PASTED["basic"]}, False),
+        ({"auth": None, "headers": {"X-Tenant": "{credential.login}"}}, False),
+    ],
+    ids=["bearer", "api_key", "header", "user_name", "tenant"],
+)
+def test_a_login_that_is_the_key_is_hidden_like_one(client: Any, *, hidden: bool) -> None:
+    row = make_row("https://npo.example", manifest=make_manifest(**client))
+    opened = open_api(row, Credential("the-login", "the-password"), Settings())
+    told = opened.session._redactor.url("https://npo.example/x/the-login?p=the-login")
+    assert ("the-login" not in told) is hidden

@@ -227,6 +227,24 @@ def test_a_literal_secret_is_refused_and_not_shown(auth: dict[str, str], bad: st
     assert "literal-secret-value" not in line
 
 
+@pytest.mark.parametrize(
+    "name", ["X-Api-Key", "apiKey", "X-Auth-Token", "Authorization", "Cookie", "Ocp-Apim-Subscription-Key"]
+)
+def test_a_literal_secret_in_a_header_is_refused_and_not_shown(name: str) -> None:
+    (line,) = problems(with_change("client/headers", {name: "literal-secret-value", "Accept": "text/csv"}))
+    assert line.startswith("client.headers: expected a placeholder")
+    assert name in line
+    assert "literal-secret-value" not in line
+    parse_manifest(with_change("client/headers", {name: "Key {credential.password}"}))
+
+
+@pytest.mark.parametrize(
+    "name", ["Accept", "X-Experience-API-Version", "X-Author", "X-Keyboard", "X-Tenant", "X-Client-Id"]
+)
+def test_a_header_that_names_no_secret_may_be_literal(name: str) -> None:
+    parse_manifest(with_change("client/headers", {name: "plain"}))
+
+
 @pytest.mark.parametrize("path", [f"{OFFERINGS}/endpoint/params", f"{OFFERINGS}/endpoint/json"])
 def test_a_placeholder_outside_auth_and_headers_is_refused(path: str) -> None:
     (line,) = problems(with_change(path, {"auth": "{credential.password}"}))

@@ -149,3 +149,20 @@ def test_what_is_listed_in_other_words_is_polled_where_there_is_a_poll(
     route(server, enrolments=Reply(200, listed))
     found = partner(opened(server), poll=poll).lookup(RECORD, {}, "o-1")
     assert (found.kind, found.external_id) == (kind, "e-1")
+
+
+@pytest.mark.parametrize(
+    ("lookup", "listed", "sure"),
+    [
+        (SECTION["lookup"], 3, True),
+        (SECTION["lookup"], 1_001, False),
+        ({"path": "enrolments", "match": "record.ref == reference"}, 3, False),
+    ],
+    ids=["asked for ours", "more than are looked at", "a page of others"],
+)
+def test_only_a_list_asked_for_ours_and_read_to_its_end_can_say_that_it_is_not_there(
+    server: TinyServer, lookup: Any, listed: int, sure: bool
+):
+    route(server, enrolments=Reply(200, [{"id": f"e-{each}", "ref": "other"} for each in range(listed)]))
+    found = partner(opened(server), lookup=lookup).lookup(RECORD, {}, "o-1")
+    assert (found.kind, found.sure) == (Kind.NOT_FOUND, sure)

@@ -26,7 +26,9 @@ from include.npo.enrolment.record import ENDED, EnrolmentRecord, Reason, State
 from include.npo.enrolment.records import from_document, to_document
 from include.npo.enrolment.request import build_request
 from include.npo.enrolment.states import MOVES, move
+from include.npo.enrolment.tombstones import Tombstone
 from include.npo.enrolment.verdict import Kind, Verdict, read_answer, read_withdrawal, scrubbed
+from include.npo.enrolment.withdrawals import withdrawal_asked, withdrawn_after_erasure
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TERMS = Terms(timedelta(days=3), timedelta(days=14))
@@ -68,6 +70,12 @@ def event(**changes: Any) -> dict[str, Any]:
         "time": "2026-03-01T12:00:00Z",
         "data": {"assignment": assignment, "candidate": CANDIDATE},
     } | changes
+
+
+def asked_at(text: str) -> dict[str, Any]:
+    made = event()
+    made["data"]["assignment"]["requested_at"] = text
+    return made
 
 
 def record(state: State = State.POSTING, **changes: Any) -> EnrolmentRecord:
@@ -118,6 +126,18 @@ def test_a_command_is_read_and_shows_nobody():
             )
         ),
         json.dumps(event(npoid="tiny\n")),
+        *(json.dumps(asked_at(text)) for text in ("9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+10:00")),
+        *(
+            json.dumps(event(data=event()["data"] | {"candidate": {"given_name": "Zebedee", **more}}))
+            for more in (
+                {"age": 2**63},
+                {"age": [{"is": 2**64 - 1}]},
+                {"a\0b": 1},
+                {"in": {"$ref": "x", "$id": 1}},
+                {"deep": json.loads("[" * 30 + "]" * 30)},
+                {"deeper": json.loads("[" * 400 + "]" * 400)},
+            )
+        ),
     ],
 )
 def test_what_is_no_command_is_refused_without_quoting_it(body: str):
@@ -130,6 +150,33 @@ def test_what_is_no_command_is_refused_without_quoting_it(body: str):
 def test_no_message_whatever_it_holds_raises_anything_else(body: str | bytes):
     with pytest.raises(UnreadableError):
         parse(body)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(JSON, st.text(max_size=30) | st.datetimes().map(str))
+def test_what_is_taken_for_a_command_can_be_stored(value: Any, text: str):
+    import bson
+
+    made = asked_at(text)
+    made["data"]["candidate"] = {"x": value}
+    try:
+        command = parse(json.dumps(made))
+    except UnreadableError:
+        return
+    made_of = states.received(command, reference="r", fingerprint="f", at=AT, give_up=TERMS.give_up)
+    stored = to_document(made_of)
+    assert bson.decode(bson.encode(stored)).keys() == stored.keys()
+
+
+@pytest.mark.parametrize("value", ["x" * 256, "a b", "", 7])
+def test_an_odd_correlation_id_is_not_handed_on(value: Any):
+    assert parse(json.dumps(event(correlationid=value))).correlation_id == "ev-1"
 
 
 DOCUMENT = {
@@ -316,11 +363,17 @@ def test_what_a_post_comes_to(state: State, kind: Kind, end: State):
 @pytest.mark.parametrize(
     ("kind", "changes", "end"),
     [
-        (Kind.NOT_FOUND, {}, State.READY),
-        (Kind.NOT_FOUND, {"withdrawal": "changed_mind"}, State.WITHDRAWN),
+        (Kind.NOT_FOUND, {}, State.UNKNOWN),
+        (Kind.NOT_FOUND, {"missed_at": AT - timedelta(minutes=2)}, State.READY),
+        (
+            Kind.NOT_FOUND,
+            {"missed_at": AT - timedelta(minutes=2), "withdrawal": "changed_mind"},
+            State.WITHDRAWN,
+        ),
         (Kind.NOT_FOUND, {"acknowledged": True}, State.UNKNOWN),
         (Kind.NOT_FOUND, {"acknowledged": True, "tries": 5}, State.ACCEPTED),
         (Kind.NOT_FOUND, {"duplicate": True, "tries": 5}, State.FAILED),
+        (Kind.NOT_FOUND, {"duplicate": True, "tries": 5, "withdrawal": "changed_mind"}, State.WITHDRAWN),
         (Kind.ACCEPTED, {"withdrawal": "changed_mind"}, State.WITHDRAWING),
         (Kind.LATER, {}, State.UNKNOWN),
         (Kind.STOPPED, {}, State.UNKNOWN),
@@ -329,6 +382,28 @@ def test_what_a_post_comes_to(state: State, kind: Kind, end: State):
 def test_what_a_look_up_comes_to(state: State, kind: Kind, changes: dict[str, Any], end: State):
     after = decide(record(state, **changes), "lookup", Verdict(kind), section(), at=AT, terms=TERMS)
     assert after.state is end
+
+
+def test_after_a_lost_answer_it_is_missing_twice_before_it_is_posted_again():
+    lost = decide(record(), "post", Verdict(Kind.UNKNOWN), section(), at=AT, terms=TERMS)
+    look = AT + timedelta(seconds=5)
+    once = decide(lost, "lookup", Verdict(Kind.NOT_FOUND), section(), at=look, terms=TERMS)
+    assert (once.state, once.due_at) == (State.UNKNOWN, look + timedelta(minutes=2))
+    early = look + timedelta(seconds=30)  # by hand
+    still = decide(once, "lookup", Verdict(Kind.NOT_FOUND), section(), at=early, terms=TERMS)
+    assert (still.state, still.due_at) == (State.UNKNOWN, look + timedelta(minutes=2))
+    again = look + timedelta(minutes=2)
+    ready = decide(still, "lookup", Verdict(Kind.NOT_FOUND), section(), at=again, terms=TERMS)
+    assert ready.state is State.READY
+    assert states.posting(ready, at=again).missed_at is None  # the next lost answer is another one
+    late = decide(still, "lookup", Verdict(Kind.ACCEPTED), section(), at=again, terms=TERMS)
+    assert late.state is State.ACCEPTED
+
+
+def test_a_look_up_that_cannot_deny_never_lets_it_be_posted_again():
+    waited = record(State.UNKNOWN, missed_at=AT - timedelta(days=1))
+    after = decide(waited, "lookup", Verdict(Kind.NOT_FOUND, sure=False), section(), at=AT, terms=TERMS)
+    assert after.state is State.UNKNOWN
 
 
 def test_a_pending_one_that_got_no_id_gets_on_by_its_look_up():
@@ -376,17 +451,62 @@ def test_waits_double_up_to_an_hour_and_the_partners_word_counts_more():
         (State.UNKNOWN, {"acknowledged": True}, State.ACCEPTED, None),
         (State.PENDING, {}, State.FAILED, "no_decision"),
         (State.WITHDRAWING, {}, State.ACCEPTED, "withdrawal_failed"),
+        (State.UNKNOWN, {"withdrawal": "x"}, State.WITHDRAWN, None),
+        (State.PENDING, {"withdrawal": "x"}, State.WITHDRAWN, None),
     ],
 )
 def test_what_is_given_up_is_told_with_a_reason(state: State, changes: Any, end: State, code: str | None):
     after = given_up(record(state, **changes), at=AT, terms=TERMS)
     assert (after.state, after.reason.code if after.reason else None) == (end, code)
+    if end is State.WITHDRAWN:
+        assert after.partner_informed is False  # a person has to
 
 
 @pytest.mark.parametrize("state", [State.RECEIVED, State.AWAITING_APPROVAL, State.READY])
 def test_what_was_never_sent_is_withdrawn_at_once(state: State):
-    after = states.withdrawal_asked(record(state), at=AT, why="x", give_up=TERMS.give_up)
+    after = withdrawal_asked(record(state), at=AT, why="x", give_up=TERMS.give_up)
     assert (after.state, after.candidate, after.due_at) == (State.WITHDRAWN, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({"attempts": 1, "external_id": "e-1"}, State.WITHDRAWING),
+        ({"attempts": 1}, State.UNKNOWN),
+        ({}, State.WITHDRAWN),
+    ],
+    ids=["its id is known", "outcome unknown", "never sent"],
+)
+def test_a_failed_one_that_was_sent_is_taken_back_at_the_partner(changes: dict[str, Any], end: State):
+    given_up_on = record(
+        State.FAILED, due_at=None, give_up_at=None, pending_since=AT, reason=Reason("no_decision"), **changes
+    )
+    after = withdrawal_asked(given_up_on, at=AT, why="changed_mind", give_up=TERMS.give_up)
+    assert (after.state, after.reason) == (end, None)
+    if end is not State.WITHDRAWN:
+        assert (after.withdrawal, after.due_at, after.forget_at) == ("changed_mind", AT, None)
+    if end is State.UNKNOWN:
+        found = Verdict(Kind.ACCEPTED, external_id="e-1")
+        assert decide(after, "lookup", found, section(), at=AT, terms=TERMS).state is State.WITHDRAWING
+
+
+@pytest.mark.parametrize(
+    ("sent", "end", "told_as"), [(True, State.UNKNOWN, None), (False, State.WITHDRAWN, "withdrawn")]
+)
+def test_a_withdrawal_after_erasure_names_nobody_and_counts_versions_on(
+    sent: bool, end: State, told_as: str | None
+):
+    withdrawal = event(type=ASSIGNMENT_WITHDRAWN)
+    command = parse(json.dumps(withdrawal | {"data": {"assignment": event()["data"]["assignment"]}}))
+    left = Tombstone(State.ACCEPTED if sent else State.FAILED, version=2, sent=sent, offering_id="o-1")
+    made = withdrawn_after_erasure(command, left, reference="r-1", at=AT, give_up=TERMS.give_up)
+    assert (made.state, made.candidate_id, made.offering_id) == (end, "", "o-1")
+    assert "cand-1" not in str(to_document(made))
+    counted, event_ = told(None, made, at=AT)
+    assert (event_.data["enrolment"]["status"] if event_ else None) == told_as
+    assert counted.version == (3 if event_ else 2)
+    if sent:
+        assert next_action(made, section()) == "lookup"
 
 
 def test_only_what_waits_for_approval_can_be_approved_or_refused():

@@ -1,0 +1,45 @@
+"""How long a partner asks to be left alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from include.connectors.answer import Answer
+from include.connectors.error_rules import retry_after
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+DATE = "Sun, 22 Nov 2026 12:00:00 GMT"
+
+
+def wait(text: str, date: str = DATE, completed_at: datetime = NOW) -> float | None:
+    headers = {"X-RateLimit-Reset": text, "Date": date}
+    answer = Answer("GET", "https://npo.example/x", "x", 429, headers, b"", None, completed_at)
+    return retry_after(answer, "X-RateLimit-Reset")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7", 7), ("0.5", 0.5), ("-3", 0), ("Sun, 22 Nov 2026 12:00:30 GMT", 30),
+        (f"{NOW.timestamp() + 45:.0f}", 45), (f"{(NOW.timestamp() + 45) * 1000:.0f}", 45),
+        (f"{NOW.timestamp() - 45:.0f}", 0),
+        ("", None), ("soon", None), ("nan", None), ("inf", None),
+    ],
+)  # fmt: skip
+def test_a_wait_is_seconds_a_date_or_seconds_or_milliseconds_since_1970(
+    text: str, seconds: float | None
+) -> None:
+    assert wait(text) == seconds
+
+
+def test_a_point_in_time_is_taken_by_the_partners_clock() -> None:
+    late = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
+    assert wait(f"{NOW.timestamp() + 45:.0f}", completed_at=late) == 45
+    assert wait(f"{NOW.timestamp() + 45:.0f}", date="", completed_at=NOW) == 45
+
+
+@pytest.mark.parametrize("text", ["86400", "1e8", "1e300", "4102444800", "Fri, 01 Jan 2100 00:00:00 GMT"])
+def test_no_answer_silences_an_npo_for_more_than_an_hour(text: str) -> None:
+    assert wait(text) == 3600
