@@ -78,6 +78,8 @@ MANIFEST: Mapping[str, Any] = {
             "path": "enrolments",
             "params": {"ref": "{reference}"},
             "match": "record.ref == reference",
+            # These partners' lists never lag: two minutes of waiting would be all that is measured.
+            "settle": "PT1S",
         },
         "poll": {"path": "enrolments/{external_id}", "every": "PT2S", "give_up_after": "P1D"},
     },
@@ -146,16 +148,26 @@ def environment() -> Iterator[dict[str, str]]:
         stack.down()
 
 
-def insert_rows(settings: Settings, store: IntegrationStore, names: Sequence[str], url: str) -> None:
-    """Put the NPOs into the registry and an offering of each into the store."""
+def insert_rows(
+    settings: Settings,
+    store: IntegrationStore,
+    names: Sequence[str],
+    url: str,
+    *,
+    manifest: Mapping[str, Any] = MANIFEST,
+) -> None:
+    """Put the NPOs into the registry and an offering of each into the store.
+
+    They start in the far future: a scheduler must not read partners that can only enrol.
+    """
     with psycopg.connect(settings.registry_dsn.get_secret_value()) as connection:
         for name in names:
             connection.execute("delete from integration.npo where npo_id = %s", [name])
             connection.execute(
                 "insert into integration.npo (npo_id, name, owner_email, status, connector, base_url,"
-                " allowed_hosts, manifest, requests_per_minute, max_concurrency) values"
-                " (%s, %s, 'bench@example.org', 'active', 'rest', %s, %s, %s, 100000, 4)",
-                [name, name, f"{url}/{name}", [url.removeprefix("http://")], Jsonb(dict(MANIFEST))],
+                " allowed_hosts, manifest, requests_per_minute, max_concurrency, start_date) values"
+                " (%s, %s, 'bench@example.org', 'active', 'rest', %s, %s, %s, 100000, 4, '2099-01-01')",
+                [name, name, f"{url}/{name}", [url.removeprefix("http://")], Jsonb(dict(manifest))],
             )
     store["npo_offering"].insert_many(
         [

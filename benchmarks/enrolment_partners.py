@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter, defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REFUSED_OF, WAITING_OF, LOST_OF = 20, 10, 50
+LOST_LOT = 2
 
 
 @dataclass(slots=True)
@@ -25,11 +27,15 @@ class Partners:
     Attributes:
         requests: How many of each method they got.
         lost: How many answers they lost after acting.
+        posted_at: When each reference was first posted, in seconds of this process's monotonic clock.
+        polled_at: When one that waits was first asked after.
     """
 
     url: str = ""
     requests: Counter[str] = field(default_factory=Counter)
     lost: int = 0
+    posted_at: dict[str, float] = field(default_factory=dict)
+    polled_at: dict[str, float] = field(default_factory=dict)
     _held: dict[str, list[dict[str, str]]] = field(default_factory=lambda: defaultdict(list))
     _by_id: dict[str, dict[str, str]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -40,17 +46,18 @@ class Partners:
 
     def enrol(self, reference: str) -> tuple[int, dict[str, str] | None]:
         """Return the answer to a post; ``None``: it acted, and its answer is lost."""
-        lot = int.from_bytes(sha256(reference.encode()).digest()[:4])
+        lot = lot_of(reference)
         with self._lock:
             self.requests["POST"] += 1
-            if lot % REFUSED_OF == 0:
+            self.posted_at.setdefault(reference, time.monotonic())
+            if lot == "refused":
                 return 422, {"state": "refused", "why": "full"}
-            state = "waiting" if lot % WAITING_OF == 1 else "enrolled"
+            state = "waiting" if lot == "waiting" else "enrolled"
             made = {"id": f"e-{len(self._by_id)}", "ref": reference, "state": state}
             first = not self._held.get(reference)
             self._held[reference].append(made)
             self._by_id[made["id"]] = made
-            if first and lot % LOST_OF == 2:  # noqa: PLR2004 - one of those accepted at once
+            if first and lot == "lost":
                 self.lost += 1
                 return 0, None
             return (202 if state == "waiting" else 201), dict(made)
@@ -68,8 +75,19 @@ class Partners:
             found = self._by_id.get(external_id)
             if found is None:
                 return None
+            self.polled_at.setdefault(found["ref"], time.monotonic())
             found["state"] = "enrolled"
             return dict(found)
+
+
+def lot_of(reference: str) -> Literal["refused", "waiting", "lost", "enrolled"]:
+    """Return what becomes of an enrolment: it depends on nothing but its reference."""
+    lot = int.from_bytes(sha256(reference.encode()).digest()[:4])
+    if lot % REFUSED_OF == 0:
+        return "refused"
+    if lot % WAITING_OF == 1:
+        return "waiting"
+    return "lost" if lot % LOST_OF == LOST_LOT else "enrolled"
 
 
 class _Server(ThreadingHTTPServer):

@@ -19,6 +19,7 @@ from airflow.sdk import (
 from include.dag_policy import ENROLMENT_POOL, deadline, task_defaults
 from include.events.topics import ASSIGNMENT_COMMANDS, ENROLMENT_CONSUMER
 from include.npo.enrolment.describe import DAG_PAGE
+from include.npo.enrolment.due_trigger import DueTrigger
 from include.queue_trigger import QueueTrigger
 
 NPOS_AT_ONCE = 4
@@ -27,7 +28,8 @@ MOST_NPOS = 500
 commands = Asset(
     "enrolment_commands",
     watchers=[
-        AssetWatcher(name="enrolment_queue", trigger=QueueTrigger(ENROLMENT_CONSUMER, ASSIGNMENT_COMMANDS))
+        AssetWatcher(name="enrolment_queue", trigger=QueueTrigger(ENROLMENT_CONSUMER, ASSIGNMENT_COMMANDS)),
+        AssetWatcher(name="enrolment_due", trigger=DueTrigger()),
     ],
 )
 
@@ -35,7 +37,7 @@ with DAG(
     "npo_enrolment",
     description="Candidates enrolled at NPOs as the platform asks; outcomes published",
     doc_md=DAG_PAGE,
-    # The watcher makes it quick; the sweep polls, tries again, and needs no watcher.
+    # The watchers make it quick: commands that wait, and what is due; the sweep does without them.
     schedule=AssetOrTimeSchedule(
         timetable=CronTriggerTimetable("*/5 * * * *", timezone="UTC"), assets=[commands]
     ),

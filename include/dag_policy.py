@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,13 @@ def deadline(within: timedelta) -> DeadlineAlert:
 
 def is_ours(dag: DAG | None) -> bool:
     """Return whether a DAG is of this project: its file lies in the ``dags`` folder beside ``include``."""
-    return dag is not None and Path(dag.fileloc).resolve().is_relative_to(PROJECT_ROOT / "dags")
+    return dag is not None and _in_our_folder(dag.fileloc)
+
+
+@lru_cache(maxsize=256)
+def _in_our_folder(fileloc: str) -> bool:
+    """Remembered: a file is asked about once for each of its DAGs and tasks."""
+    return Path(fileloc).resolve().is_relative_to(PROJECT_ROOT / "dags")
 
 
 def dag_violations(dag: DAG) -> list[str]:

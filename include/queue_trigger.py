@@ -7,36 +7,33 @@ drains the queue.
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from typing import TYPE_CHECKING, Any
+import time
+from typing import Any
 
-from airflow.triggers.base import BaseEventTrigger, TriggerEvent
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-log = logging.getLogger(__name__)
+from include.alarm import Alarm
 
 EVERY = 2.0
-QUIET = 10.0
-"""Seconds of silence after an alarm: a run needs that long to begin."""
-LONGEST_WAIT = 60.0
+QUIET = 20.0
+"""Seconds until the same messages raise another alarm: a busy scheduler needs that long to begin a run."""
 
 
-class QueueTrigger(BaseEventTrigger):
-    """Fires while messages wait in a consumer's queue on a topic. A lost or doubled alarm costs time only.
+class QueueTrigger(Alarm):
+    """Fires when messages wait in a consumer's queue on a topic.
+
+    A queue found empty has been drained: what comes then is news, and raises an alarm at once.
 
     Args:
         consumer: One of ``include.events.topics.CONSUMERS``.
         topic: One of ``include.events.topics.TOPICS``.
         every: Seconds between two looks.
-        quiet: Seconds without a look after an alarm.
+        quiet: Seconds until messages that still wait raise another alarm.
     """
 
     def __init__(self, consumer: str, topic: str, every: float = EVERY, quiet: float = QUIET) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.consumer, self.topic, self.every, self.quiet = consumer, topic, every, quiet
+        super().__init__(every)
+        self.consumer, self.topic, self.quiet = consumer, topic, quiet
+        self._depth = _Depth(consumer, topic)
+        self._silent_until = 0.0
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return how the triggerer makes this again."""
@@ -45,27 +42,15 @@ class QueueTrigger(BaseEventTrigger):
             {"consumer": self.consumer, "topic": self.topic, "every": self.every, "quiet": self.quiet},
         )
 
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Look for ever; a queue that does not answer is looked at less and less often."""
-        depth = _Depth(self.consumer, self.topic)
-        wait = self.every
-        while True:
-            try:
-                messages = await asyncio.to_thread(depth.read)
-            except Exception as error:  # noqa: BLE001 - an alarm clock that dies is missed by nobody
-                wait = min(wait * 2, LONGEST_WAIT)
-                log.warning(
-                    "queue of %s on %s: %s; looked at again", self.consumer, self.topic, type(error).__name__
-                )
-                await asyncio.sleep(wait)
-                continue
-            wait = self.every
-            if messages:
-                yield TriggerEvent(  # type: ignore[no-untyped-call]
-                    {"topic": self.topic, "waiting": messages}
-                )
-                await asyncio.sleep(self.quiet)
-            await asyncio.sleep(self.every)
+    def look(self) -> dict[str, Any] | None:
+        """Return how many messages wait, where somebody should know."""
+        messages, at = self._depth.read(), time.monotonic()
+        if not messages:
+            self._silent_until = 0.0
+        if not messages or at < self._silent_until:
+            return None
+        self._silent_until = at + self.quiet
+        return {"topic": self.topic, "waiting": messages}
 
 
 class _Depth:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +15,7 @@ from include.cli.output import AsJson, emit
 from include.settings import get_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from include.npo.enrolment.desk import NpoState, Person
     from include.npo.enrolment.record import EnrolmentRecord
@@ -133,24 +134,44 @@ def run(
 ) -> None:
     """Do in this process what a run of the DAG does: read the queue, enrol NPO by NPO, publish.
 
-    An NPO that fails does not keep the others; exit code 1 then, naming it.
+    Neither a queue that fails nor an NPO that does keeps the others; exit code 1 then, saying what failed.
     """
-    from include.errors import IntegrationError
     from include.npo.enrolment.run import drain, enrol, npos_with_work
 
     use_local_stack()
     settings = get_settings()
-    done: dict[str, Any] = {"drain": drain(settings), "npos": {}, "failed": {}}
+    drained, not_drained = _tried(lambda: drain(settings))
+    npos: dict[str, dict[str, int]] = {}
+    failed: dict[str, str] = {}
     for npo_id in [npo] if npo else npos_with_work(MOST_NPOS, settings):
-        try:
-            done["npos"][npo_id] = enrol(npo_id, settings)
-        except IntegrationError as error:
-            done["failed"][npo_id] = str(error)
-    lines = [f"drain: {_counts(done['drain'])}"]
-    lines += [f"{npo_id}: {_counts(counts)}" for npo_id, counts in done["npos"].items()]
-    emit(done, "\n".join([*lines, *(f"! {text}" for text in done["failed"].values())]))
-    if done["failed"]:
+        counts, failure = _tried(partial(enrol, npo_id, settings))
+        if failure is None:
+            npos[npo_id] = counts
+        else:
+            failed[npo_id] = failure
+    done = {"drain": drained, "drain_failed": not_drained, "npos": npos, "failed": failed}
+    emit(done, _run_text(done))
+    if not_drained is not None or failed:
         raise typer.Exit(1)
+
+
+def _tried(step: Callable[[], dict[str, int]]) -> tuple[dict[str, int], str | None]:
+    """Return a step's counts, or why it failed: the steps after it do without."""
+    from include.errors import IntegrationError
+
+    try:
+        return step(), None
+    except IntegrationError as error:
+        return {}, str(error)
+    except Exception as error:  # noqa: BLE001 - one NPO's surprise is not the others'; its text may hold data
+        return {}, f"{type(error).__name__}: a fault of ours; nothing is lost, the next run tries again"
+
+
+def _run_text(done: dict[str, Any]) -> str:
+    lines = [f"drain: {_counts(done['drain'])}"] if done["drain_failed"] is None else []
+    lines += [f"{npo_id}: {_counts(counts)}" for npo_id, counts in done["npos"].items()]
+    failures = [done["drain_failed"], *done["failed"].values()]
+    return "\n".join([*lines, *(f"! {text}" for text in failures if text is not None)])
 
 
 @contextmanager

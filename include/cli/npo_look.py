@@ -36,17 +36,20 @@ def check(
 ) -> None:
     """Try an integration step by step, from its row to a dry run of an enrolment; exits 1 if a step failed.
 
-    Works for a draft too. The partner is asked for one page of each resource; nothing is stored or sent.
+    Works for a draft too. The partner is asked for one page of each resource, within the budget that its runs
+    share; nothing is stored or sent.
     """
     from include.npo.check import check_npo
+    from include.npo.sample import budget_store
 
     registry = open_registry()
     row = row_of(registry, npo_id)
     steps: list[Step] = []
-    for step in _each_out_of_sight(check_npo(row, registry.settings)):
-        steps.append(step)
-        if not output.as_json:
-            typer.echo(_line(step))
+    with budget_store(registry.settings) as store:
+        for step in _each_out_of_sight(check_npo(row, registry.settings, store)):
+            steps.append(step)
+            if not output.as_json:
+                typer.echo(_line(step))
     failed = sum(step.outcome == "failed" for step in steps)
     if output.as_json:
         emit({"npo_id": npo_id, "failed": failed, "steps": [step.to_dict() for step in steps]}, "")
@@ -81,16 +84,20 @@ def preview(
     Personal values are masked: of an assignment only what the mapping reads is shown.
     """
     from include.npo.preview import preview as pairs_of
+    from include.npo.sample import NO_STORE, budget_store
     from include.registry.credentials import resolve_credential
 
     registry = open_registry()
     npo = config_of(registry, npo_id)
-    with output_kept():
+    with output_kept(), budget_store(registry.settings) as store:
+        if store is None:
+            typer.echo(NO_STORE, err=True)
         pairs = list(
             pairs_of(
                 npo,
                 resolve_credential(npo.credential_ref),
                 registry.settings,
+                store=store,
                 resource=resource,
                 rows=rows,
                 show_personal=show_personal,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -37,6 +38,8 @@ _ADVICE: dict[Fault, str] = {
     "archive": "an archive that cannot be read; check response.archive",
 }
 _UNREAD = object()
+_LONGEST_ERROR = 65_536
+_SUCCESS_ENDS = 300
 
 
 class NotJsonError(ValueError):
@@ -81,9 +84,13 @@ def parse_body(
     Raises:
         NotJsonError: With the kind of fault.
     """
-    if expects is None or (expects.format == "json" and expects.archive == "none"):
+    if expects is None or _is_json(expects):
         return _json(body, content_type, charset)
     return _as_declared(body, content_type, charset, expects, limit or get_settings().max_page_bytes)
+
+
+def _is_json(expects: ResponseFormat | None) -> bool:
+    return expects is None or (expects.format == "json" and expects.archive == "none")
 
 
 def _as_declared(
@@ -218,6 +225,19 @@ class Answer:
                 self.content, self.content_type, self.charset, self.expects, limit=self.max_bytes
             )
         return self._value
+
+    def told(self) -> Any:
+        """Return the body's value for a rule about errors, which are JSON also where the lists are files.
+
+        Raises:
+            NotJsonError: It is neither JSON nor what ``expects`` says.
+        """
+        if self.expects and self.expects.format == "jsonl" and self.status_code < _SUCCESS_ENDS:
+            return self.json()  # a list's only record is a line of JSON, and is not an error for that
+        if not _is_json(self.expects) and len(self.content) <= _LONGEST_ERROR:
+            with suppress(NotJsonError):
+                return _json(self.content, self.content_type, self.charset)
+        return self.json()
 
     def raise_for_status(self) -> None:
         """Do nothing: the session has judged the status before it hands an answer out."""

@@ -145,7 +145,7 @@ def connector_data(name: str, folder: Path = CONNECTORS) -> Mapping[str, Any]:
 @lru_cache(maxsize=512)
 def _read_yaml(path: Path, changed: int) -> Mapping[str, Any]:  # noqa: ARG001 - part of the cache's key
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""

@@ -50,7 +50,7 @@ class _Rule:
         if self.json is None:
             return True
         try:
-            return bool(self.json(answer.json()))
+            return bool(self.json(answer.told()))
         except WRONG_TYPE:
             return False
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Protocol
 
+from include.errors import NotYetError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -33,8 +35,32 @@ class Limits:
     period: float = _MINUTE
 
     def budget(self) -> Budget:
-        """Return a budget that only this process knows of: samples, previews, tests."""
+        """Return a budget that only this process knows of: where there is no store; tests."""
         return _OwnBudget(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a request waits for its turn where others share the budget; a longer wait ends it at once.
+
+    Attributes:
+        permit: Seconds until the requests a minute allow one more; where they are so few that the very next
+            one is further off, until that.
+        place: Seconds until one of those under way ends.
+        told: Seconds the partner asked to be left alone.
+        then: What becomes of a request whose turn is further off, in a message.
+    """
+
+    permit: float = 300
+    place: float = 120
+    told: float = 60
+    then: str = "it is tried again by itself"
+
+
+A_RUNS = Patience()
+"""A worker's slot is in hand."""
+A_PERSONS = Patience(permit=10, place=10, told=5, then="ask again then")
+"""Somebody sits before a terminal."""
 
 
 @dataclass(slots=True)
@@ -50,6 +76,10 @@ class Place:
     renew_at: float = float("inf")
 
 
+class NoTurnError(NotYetError):
+    """Nothing was sent: the partner is left alone for a while, or all places for requests stay taken."""
+
+
 class Budget(Protocol):
     """What may be asked of a partner, and what came of it; safe to use from several threads."""
 
@@ -57,7 +87,7 @@ class Budget(Protocol):
         """Return as soon as one more request is within the budget; its place is to be left afterwards.
 
         Raises:
-            NotYetError: The partner is left alone for a while, or all places stay taken.
+            NoTurnError: The partner is left alone for a while, or all places stay taken.
             RateLimitedError: The next request is too far off to wait for it here.
         """
         ...

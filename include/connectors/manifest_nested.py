@@ -1,6 +1,6 @@
 """The manifest's ``nested`` words: a resource that is read once for each record of another."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -38,6 +38,10 @@ class Nested(Part):
                 f"got {', '.join(unknown)}"
             )
         return self
+
+    def included(self, values: Mapping[str, str | int]) -> dict[str, str | int]:
+        """Return what every record of a parent with these values also gets."""
+        return {f"_{self.parent}_{name}": values[name] for name in self.include_from_parent}
 
 
 def check_parent_values(texts: Iterable[str], nested: Nested | None) -> None:

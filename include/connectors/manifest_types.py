@@ -112,4 +112,5 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 class Part(BaseModel):
     """Base of all parts: immutable, and a word it does not know is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True)
+    # Each model is built when first used: all of them are of the one that holds them, every process anew.
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, defer_build=True)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from include.connectors.discovery import CONNECTORS, load_manifest, load_transforms
 from include.connectors.host_guard import host_of
+from include.connectors.limits import A_RUNS
 from include.connectors.manifest_types import is_credential
 from include.connectors.placeholders import resolve
 from include.errors import ConfigurationError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from include.connectors.answer import Answer
     from include.connectors.host_guard import HostGuard
     from include.connectors.http import PartnerSession
-    from include.connectors.limits import Budget, Limits
+    from include.connectors.limits import Budget, Limits, Patience
     from include.connectors.manifest import Manifest
     from include.connectors.paging import PartnerClient
     from include.connectors.redaction import Redactor
@@ -39,6 +40,7 @@ def open_connector(
     *,
     store: IntegrationStore | None = None,
     retry: RetryPolicy | None = None,
+    patience: Patience = A_RUNS,
     folder: Path = CONNECTORS,
 ) -> RestConnector:
     """Return the connector of one run of one NPO; nothing is asked of the partner yet.
@@ -49,6 +51,7 @@ def open_connector(
         settings: Size and time limits.
         store: Holds the NPO's budget and breaker for all workers; without one they are this process's own.
         retry: Waiting inside the run; the defaults in production.
+        patience: Waiting for a turn where the budget is the store's.
         folder: Where the connectors' folders are.
 
     Raises:
@@ -57,7 +60,7 @@ def open_connector(
     from include.connectors.rest import RestConnector
 
     manifest = load_manifest(npo, folder)
-    api = Api(npo, manifest, credential, settings, store=store, retry=retry)
+    api = Api(npo, manifest, credential, settings, store=store, retry=retry, patience=patience)
     return RestConnector(
         name=npo.connector,
         npo_id=npo.npo_id,
@@ -102,12 +105,14 @@ class Api:
         *,
         store: IntegrationStore | None = None,
         retry: RetryPolicy | None = None,
+        patience: Patience = A_RUNS,
     ) -> None:
         from include.connectors.retry import RetryPolicy
 
         self.manifest = manifest
         self._npo, self._credential = npo, credential
         self._settings, self._store, self._retry = settings, store, retry or RetryPolicy()
+        self._patience = patience
 
     def client(self, select: Callable[[Answer], list[Any]]) -> PartnerClient:
         """Return a client for one reading."""
@@ -225,7 +230,7 @@ class Api:
         from include.connectors.shared_budget import SharedBudget
 
         breaker = BreakerRules(self._settings.npo_breaker_failures, self._settings.npo_breaker_seconds)
-        return SharedBudget(self._store, self._npo.npo_id, limits, breaker)
+        return SharedBudget(self._store, self._npo.npo_id, limits, breaker, patience=self._patience)
 
     @cached_property
     def _redactor(self) -> Redactor:

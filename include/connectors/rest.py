@@ -17,7 +17,7 @@ from include.connectors.placeholders import parent_value, with_parent
 from include.connectors.protocol import Page, Parent
 from include.connectors.windows import is_past, window_params
 from include.errors import ConfigurationError, RecordError
-from include.privacy.erased import rewritten_records
+from include.storage.erased_page import rewritten_records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -151,11 +151,9 @@ class RestConnector:
 
     def _with_parent(self, spec: ResourceSpec, records: list[Any], parent: Parent | None) -> list[Any]:
         """Return the records with what the manifest includes from the parent."""
-        if parent is None or spec.nested is None or not spec.nested.include_from_parent:
+        added = spec.nested.included(parent.values) if parent is not None and spec.nested else {}
+        if not added:
             return records
-        added = {
-            f"_{spec.nested.parent}_{name}": parent.values[name] for name in spec.nested.include_from_parent
-        }
         return [{**record, **added} if isinstance(record, dict) else record for record in records]
 
     def _changes(self, resource: Resource, records: list[Any]) -> Iterator[datetime | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from include.connectors.protocol import Connector, Resource
+    from include.connectors.protocol import Connector, Parent, Resource
 
 
 def sample_pages(name: str, folder: Path = CONNECTORS) -> Iterator[tuple[Resource, Path, Path]]:
@@ -27,12 +28,34 @@ def sample_pages(name: str, folder: Path = CONNECTORS) -> Iterator[tuple[Resourc
         yield resource, page, page.with_name(page.name.partition(".page.")[0] + ".expected.json")
 
 
-def outcome(connector: Connector, resource: Resource, body: bytes) -> list[dict[str, Any]]:
+def sample_parent(
+    connector: Connector, resource: Resource, name: str, folder: Path = CONNECTORS
+) -> Parent | None:
+    """Return whose page the samples of a nested resource are: of the first usable record in its parent's.
+
+    ``None`` where the resource is not nested, or nothing can be asked for any record of those samples.
+
+    Raises:
+        IntegrationError: A sample of the parent resource cannot be read.
+    """
+    nested = connector.manifest.resource(resource).nested
+    if nested is None:
+        return None
+    for above, page, _ in sample_pages(name, folder):
+        for record in connector.records(above, page.read_bytes()) if above == nested.parent else ():
+            with suppress(RecordError):
+                return connector.parent(resource, record)
+    return None
+
+
+def outcome(
+    connector: Connector, resource: Resource, body: bytes, parent: Parent | None = None
+) -> list[dict[str, Any]]:
     """Return what a connector makes of a page, in plain JSON: per record its id, cursor, mark and fields.
 
-    A record that cannot be used is told by its error code.
+    A record that cannot be used is told by its error code. ``parent`` is whose page it is, if nested.
     """
-    records = connector.records(resource, body)
+    records = connector.records(resource, body, parent=parent)
     described = [_of_record(connector, resource, record) for record in records]
     plain: list[dict[str, Any]] = orjson.loads(orjson.dumps(described))
     return plain

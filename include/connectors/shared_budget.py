@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from include.connectors.breaker import NOW, after_success, seconds_closed
-from include.connectors.limits import Place
+from include.connectors.limits import A_RUNS, NoTurnError, Place
 from include.errors import ConfigurationError, IntegrationError, NotYetError, RateLimitedError
 from include.storage.mongo import store_errors
 
@@ -30,13 +30,10 @@ if TYPE_CHECKING:
     from pymongo.collection import Collection
 
     from include.connectors.breaker import BreakerRules
-    from include.connectors.limits import Limits
+    from include.connectors.limits import Limits, Patience
     from include.storage.mongo import IntegrationStore
 
 COLLECTION = "npo_budget"
-LONGEST_PERMIT_WAIT = 300.0
-LONGEST_PLACE_WAIT = 120.0
-LONGEST_TOLD_WAIT = 60.0
 UNTOLD_REST = 2.0
 """Seconds everybody rests when a partner throttles without saying for how long."""
 STORE_WAIT = 15.0
@@ -44,6 +41,8 @@ _MOST_AT_ONCE = 20
 _BURST_SHARE = 10
 _PERMIT_LIFE = 1 / 60
 """Share of the period a reserved permit may be used late; the spacing makes up for it."""
+_NEXT_PERMIT = 1.5
+"""Spacings within which the next permit comes if nobody else wants one."""
 _LEASE_MARGIN = 15.0
 _CONNECT_AND_HEADERS = 4
 """Time-outs that pass, at most, before the first byte of a body: connect, handshake, twice for headers."""
@@ -57,6 +56,7 @@ class SharedBudget:
         npo_id: Whose it is.
         limits: What the row allows.
         breaker: When the NPO is left alone.
+        patience: How long a request waits for its turn.
         sleep: Waits.
     """
 
@@ -67,9 +67,11 @@ class SharedBudget:
         limits: Limits,
         breaker: BreakerRules,
         *,
+        patience: Patience = A_RUNS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._store, self._npo_id, self._limits, self._breaker = store, npo_id, limits, breaker
+        self._patience = patience
         self._sleep = sleep
         self._me = uuid4().hex
         self._lock = Lock()
@@ -79,6 +81,7 @@ class SharedBudget:
         self._late = limits.period * _PERMIT_LIFE
         self._spacing = (limits.period + self._late) * 1000 / (limits.requests_per_minute - burst + 1)
         self._tolerance = self._spacing * (burst - 1)
+        self._longest_wait = max(patience.permit * 1000, self._spacing * _NEXT_PERMIT)
         self._at_once = min(_MOST_AT_ONCE, max(1, int(limits.requests_per_minute * _PERMIT_LIFE)))
         self._lease = _CONNECT_AND_HEADERS * limits.timeout + _LEASE_MARGIN
 
@@ -139,9 +142,9 @@ class SharedBudget:
     def _reserve(self) -> list[float]:
         rested = {"$cond": [{"$gt": ["$not_before", NOW]}, {"$add": ["$not_before", self._tolerance]}, None]}
         start = {"$max": ["$spent_until", NOW, rested]}
-        near = {"$lte": [{"$subtract": ["$start", NOW]}, self._tolerance + LONGEST_PERMIT_WAIT * 1000]}
+        near = {"$lte": [{"$subtract": ["$start", NOW]}, self._tolerance + self._longest_wait]}
         rest = {"$subtract": [{"$ifNull": ["$not_before", 0]}, NOW]}
-        soon = {"$lte": [rest, LONGEST_TOLD_WAIT * 1000]}
+        soon = {"$lte": [rest, self._patience.told * 1000]}
         granted = {"$and": [near, soon, {"$not": self._breaker.refuses(self._who)}]}
         spent = {"$add": ["$start", self._spacing * self._at_once]}
         state = self._ask(
@@ -163,7 +166,7 @@ class SharedBudget:
         wait = (state["start"] - self._tolerance - state["asked_at"]) / 1000
         raise RateLimitedError(
             f"the budget of {self._limits.requests_per_minute} requests a minute is spent for {wait:.0f} s; "
-            "nothing was sent, it is tried again then; raise requests_per_minute if the partner agrees",
+            f"nothing was sent, {self._patience.then}; raise requests_per_minute if the partner agrees",
             retry_after=wait,
             subject=self._npo_id,
         )
@@ -178,11 +181,11 @@ class SharedBudget:
                 return place
             self._refuse_if_open(state)
             step = self._refuse_if_resting(state) or min(step * 1.5, 0.5)
-            if waited > LONGEST_PLACE_WAIT:
-                raise NotYetError(
+            if waited > self._patience.place:
+                raise NoTurnError(
                     f"all {self._limits.max_concurrency} places for requests stay taken; nothing was sent, "
-                    "it is tried again; raise max_concurrency if the partner agrees",
-                    retry_after=LONGEST_PLACE_WAIT / 2,
+                    f"{self._patience.then}; raise max_concurrency if the partner agrees",
+                    retry_after=self._patience.place / 2,
                     subject=self._npo_id,
                 )
             pause = uniform(step / 2, step)  # noqa: S311 - jitter, nothing secret
@@ -215,9 +218,9 @@ class SharedBudget:
         if failures < self._breaker.failures or not (probing or resting):
             return
         seconds = seconds_closed(state)
-        raise NotYetError(
+        raise NoTurnError(
             f"the partner is unwell: {failures} requests in a row failed, so it is left alone for another "
-            f"{seconds:.0f} s; nothing was sent, nothing is lost, it is tried again by itself",
+            f"{seconds:.0f} s; nothing was sent, nothing is lost, {self._patience.then}",
             retry_after=seconds,
             subject=self._npo_id,
         )
@@ -225,10 +228,10 @@ class SharedBudget:
     def _refuse_if_resting(self, state: dict[str, Any]) -> float:
         """Return the seconds the partner still wants to be left alone, if they can be waited for here."""
         rest: float = max(0.0, ((state.get("not_before") or 0) - state["asked_at"]) / 1000)
-        if rest > LONGEST_TOLD_WAIT:
+        if rest > self._patience.told:
             raise RateLimitedError(
-                f"the partner asked to be left alone for another {rest:.0f} s; nothing was sent, it is tried "
-                "again then; lower requests_per_minute if this repeats",
+                f"the partner asked to be left alone for another {rest:.0f} s; nothing was sent, "
+                f"{self._patience.then}; lower requests_per_minute if this repeats",
                 retry_after=rest,
                 subject=self._npo_id,
             )

@@ -57,12 +57,12 @@ def is_past(incremental: Incremental | None, window: Window, changes: Iterable[d
     """
     if incremental is None or incremental.order == "none":
         return False
-    known = [changed for changed in changes if changed is not None]
-    if not known:
+    newest_first = incremental.order == "descending"
+    edge = window.since if newest_first else window.until
+    if edge is None:  # the usual reading has no end: its records' times need not be read for this
         return False
-    if incremental.order == "descending":
-        return window.since is not None and all(changed < window.since for changed in known)
-    return window.until is not None and all(changed >= window.until for changed in known)
+    known = [changed for changed in changes if changed is not None]
+    return bool(known) and all((changed < edge) if newest_first else (changed >= edge) for changed in known)
 
 
 def _written(moment: datetime, form: str, template: str) -> str:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from include.connectors.discovery import load_manifest
+from include.connectors.limits import NoTurnError
 from include.connectors.placeholders import CredentialError
 from include.connectors.protocol import status_told
-from include.errors import ConfigurationError, IntegrationError, RateLimitedError
+from include.errors import ConfigurationError, IntegrationError, NotYetError, RateLimitedError
 from include.npo.reach import CertificateError, addresses_of, certificate_days
-from include.npo.sample import MAX_RECORDS, first_page, judge, look_at, sample_context
+from include.npo.sample import MAX_RECORDS, NO_STORE, first_page, judge, look_at, sample_context
 from include.registry.airflow_connections import parts_needed
 from include.registry.credentials import resolve_credential
 from include.registry.editing import problems_of
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from include.npo.context import RunContext
     from include.npo.sample import Sampled
     from include.settings import Settings
+    from include.storage.mongo import IntegrationStore
 
 Outcome = Literal["ok", "failed", "skipped"]
 FEW_DAYS = 14
@@ -57,12 +59,15 @@ class Step:
         return asdict(self)
 
 
-def check_npo(row: Mapping[str, Any], settings: Settings) -> Iterator[Step]:
+def check_npo(
+    row: Mapping[str, Any], settings: Settings, store: IntegrationStore | None = None
+) -> Iterator[Step]:
     """Yield each step as soon as it is known, whatever the row's status.
 
     Args:
         row: As it stands in the table.
         settings: Limits and backends.
+        store: Holds the budget that runs and enrolments draw on too; ``None`` where it does not answer.
     """
     problems, npo = problems_of({key: row[key] for key in NpoConfig.model_fields if key in row})
     if problems or npo is None:
@@ -73,7 +78,7 @@ def check_npo(row: Mapping[str, Any], settings: Settings) -> Iterator[Step]:
     reachable = yield from _reachable(npo, settings)
     credential = yield from _credential(npo, manifest)
     if reachable and credential is not None:
-        yield from _partner(npo, credential, settings)
+        yield from _partner(npo, credential, settings, store)
     else:
         why = "the partner cannot be asked before the steps above are mended"
         yield from (Step(name, "skipped", why) for name in _partner_steps(manifest))
@@ -173,14 +178,21 @@ def _partner_steps(manifest: Manifest) -> list[str]:
     return ["auth", *(f"{resource}: {step}" for resource in manifest.resource_names for step in steps)]
 
 
-def _partner(npo: NpoConfig, credential: Credential, settings: Settings) -> Iterator[Step]:
+def _partner(
+    npo: NpoConfig, credential: Credential, settings: Settings, store: IntegrationStore | None = None
+) -> Iterator[Step]:
     """Yield what asking the partner for one page of each resource shows; a refusal is told once."""
-    ctx = sample_context(npo, credential, settings)
+    ctx = sample_context(npo, credential, settings, store)
+    if store is None:
+        yield Step("budget", "skipped", NO_STORE)
     accepted = False
     for resource in ctx.resources:
         try:
             page = first_page(ctx.connector, resource)
         except IntegrationError as error:
+            if _is_no_turn(error):
+                yield Step("budget", "failed", error.message, _when_to_ask(npo, error))
+                return
             if not accepted and _is_refusal(error):
                 yield Step("auth", "failed", error.message, f"'spotlight npo credential set {npo.npo_id}'")
                 return
@@ -200,6 +212,22 @@ def _auth_told(ctx: RunContext) -> str:
     return f"{auth.type} accepted" if auth else "none asked for"
 
 
+def _is_no_turn(error: IntegrationError) -> bool:
+    """Return whether the partner was not asked because the NPO's budget or breaker forbids it for now."""
+    return isinstance(error, NoTurnError) or (
+        isinstance(error, RateLimitedError) and status_told(error) is None
+    )
+
+
+def _when_to_ask(npo: NpoConfig, error: IntegrationError) -> str:
+    wait = getattr(error, "retry_after", None)
+    told = f"in {wait:.0f} s" if wait else "later"
+    return (
+        f"a run or enrolments of this NPO use its budget, or it is being left alone: check again {told}; "
+        f"'spotlight npo wake {npo.npo_id}' ends a rest"
+    )
+
+
 def _is_refusal(error: IntegrationError) -> bool:
     return isinstance(error, CredentialError) or (
         isinstance(error, ConfigurationError) and status_told(error) in _REFUSED
@@ -207,6 +235,8 @@ def _is_refusal(error: IntegrationError) -> bool:
 
 
 def _advice(error: IntegrationError) -> str:
+    if isinstance(error, NotYetError):
+        return f"mend what the message names, it is not the partner; check again in {error.retry_after:.0f} s"
     if isinstance(error, RateLimitedError):
         return "wait and check again; a smaller requests_per_minute may be what the partner allows"
     if isinstance(error, ConfigurationError):

@@ -5,8 +5,7 @@ Sources: the domain page "NPO integration", sections 4 (records, moves) and 5 (e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry import trace
 from pydantic import ValidationError
@@ -55,9 +54,11 @@ _RANK = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Entity:
-    """A canonical record ready to be compared: ``content`` is the record without ``source``."""
+class Entity(NamedTuple):
+    """A canonical record ready to be compared: ``content`` is the record without ``source``.
+
+    A tuple, as ``PendingRecord`` is: one is made for every record.
+    """
 
     id: str
     external_id: str

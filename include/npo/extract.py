@@ -22,7 +22,7 @@ from include.npo.nested import NestedReading
 from include.npo.novelty import external_id_of, holds_news
 from include.npo.remap import reopen_if_mapping_changed
 from include.privacy.erased import COLLECTION as ERASED
-from include.privacy.erased import ERASED_RECORD, erased_among, is_erased, rewritten
+from include.privacy.erased import erased_among
 from include.storage import landing
 from include.storage.checkpoint import (
     confirm_checkpoint,
@@ -32,6 +32,7 @@ from include.storage.checkpoint import (
     read_checkpoint,
 )
 from include.storage.documents import content_digest, merge_digests
+from include.storage.erased_page import ERASED_RECORD, is_erased, rewritten
 from include.storage.pending import has_pending
 
 if TYPE_CHECKING:

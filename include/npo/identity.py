@@ -8,6 +8,8 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 PLATFORM_NAMESPACE: UUID = uuid5(NAMESPACE_URL, "https://spotlight.org/npo-integration")
 _NAMESPACE = hashlib.sha1(PLATFORM_NAMESPACE.bytes, usedforsecurity=False)
+# RFC 9562: the two highest bits of this digit are 10.
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def uuid5_text(name: str) -> str:
@@ -18,7 +20,7 @@ def uuid5_text(name: str) -> str:
     state = _NAMESPACE.copy()
     state.update(name.encode())
     digest = state.hexdigest()
-    variant = "89ab"[int(digest[16], 16) & 3]
+    variant = _VARIANT[digest[16]]
     return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from include.errors import DataQualityError, RecordError
 from include.npo.landing_plan import Incoming, LandingPlan, plan_landing
 from include.npo.page_sources import PageSources, every_parent_answered, resource_of
-from include.privacy.erased import erased_among, is_erased
+from include.privacy.erased import erased_among
 from include.quality.gate import Reason, run_suite
 from include.quality.quarantine import Quarantined, set_aside
 from include.storage.checkpoint import (
@@ -26,6 +26,7 @@ from include.storage.checkpoint import (
     write_parent_cursors,
 )
 from include.storage.documents import canonical_json, digest_of, raw_key
+from include.storage.erased_page import is_erased
 from include.storage.raw import (
     MAX_BATCH_BYTES,
     mark_seen,

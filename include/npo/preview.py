@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from include.npo.sample import Sampled
     from include.registry.models import Credential, NpoConfig
     from include.settings import Settings
+    from include.storage.mongo import IntegrationStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ def preview(
     credential: Credential,
     settings: Settings,
     *,
+    store: IntegrationStore | None = None,
     resource: Resource | None = None,
     rows: int = 10,
     show_personal: bool = False,
@@ -55,6 +57,7 @@ def preview(
         npo: The row, of any status.
         credential: What its ``credential_ref`` resolves to.
         settings: Limits.
+        store: Holds the budget that runs and enrolments draw on too; ``None`` where it does not answer.
         resource: Only this one.
         rows: Records of each, from its first page.
         show_personal: Show what is, or may be, personal too.
@@ -62,7 +65,7 @@ def preview(
     Raises:
         IntegrationError: As the connector's ``pages`` says.
     """
-    ctx = sample_context(npo, credential, settings)
+    ctx = sample_context(npo, credential, settings, store)
     for name in (resource,) if resource else ctx.resources:
         page = first_page(ctx.connector, name)
         for sampled in look_at(ctx, name, page, limit=rows) if page else ():

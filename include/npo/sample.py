@@ -29,6 +29,8 @@ MAX_RECORDS = 500
 MAX_PARENTS = 5
 QUICK_TRIES = 2
 LONGEST_WAIT = 5.0
+STORE_ANSWERS_WITHIN = 3.0
+NO_STORE = "the store does not answer, or refuses us: these requests count for themselves only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +55,23 @@ class Sampled:
         return self.pending.cursor if self.pending else None
 
 
-def sample_context(npo: NpoConfig, credential: Credential, settings: Settings) -> RunContext:
-    """Return a context that reads the partner and nothing else: store and landing zone are never asked.
+def sample_context(
+    npo: NpoConfig, credential: Credential, settings: Settings, store: IntegrationStore | None = None
+) -> RunContext:
+    """Return a context that reads the partner and keeps nothing: records and pages go nowhere.
 
-    A person waits: a request is tried twice and never waits long.
+    A person waits: a request is tried twice and never waits long, for its turn neither.
+
+    Args:
+        npo: The row, of any status.
+        credential: What its ``credential_ref`` resolves to.
+        settings: Limits.
+        store: Holds the budget that runs and enrolments draw on too; without one it is this process's own.
 
     Raises:
         ConfigurationError: The manifest is not valid.
     """
+    from include.connectors.limits import A_PERSONS
     from include.connectors.open import open_connector
     from include.connectors.retry import RetryPolicy
     from include.storage.landing import LandingZone
@@ -70,8 +81,8 @@ def sample_context(npo: NpoConfig, credential: Credential, settings: Settings) -
     return RunContext(
         npo=npo,
         run_id="sample",
-        connector=open_connector(npo, credential, settings, retry=retry),
-        store=IntegrationStore(settings),
+        connector=open_connector(npo, credential, settings, store=store, retry=retry, patience=A_PERSONS),
+        store=store or IntegrationStore(settings),
         landing=LandingZone(settings),
         settings=settings,
     )
@@ -168,6 +179,31 @@ def open_store(settings: Settings) -> Iterator[IntegrationStore]:
         yield store
     finally:
         store.close()
+
+
+@contextmanager
+def budget_store(settings: Settings) -> Iterator[IntegrationStore | None]:
+    """Open the store that holds the NPOs' budgets; ``None`` where it does not answer soon, or refuses us.
+
+    Whoever sets up an integration may have no store at hand, and is not kept from looking at the partner.
+    """
+    with open_store(settings) as store:
+        yield store if _answers(store) else None
+
+
+def _answers(store: IntegrationStore) -> bool:
+    import pymongo
+    from pymongo.errors import PyMongoError
+
+    from include.connectors.shared_budget import COLLECTION
+
+    try:
+        with pymongo.timeout(STORE_ANSWERS_WITHIN):
+            # A budget is changed by every request: one that may only read it refuses us. Matches nothing.
+            store[COLLECTION].update_one({"_id": ""}, {"$unset": {"asked_at": ""}})
+    except PyMongoError:
+        return False
+    return True
 
 
 @contextmanager

@@ -170,7 +170,7 @@ def canonical_frame(resource: Resource, entities: list[Entity]) -> pd.DataFrame:
     unknown = AssignmentStatus.UNKNOWN.value
     columns: dict[str, Any] = {
         "entity_id": [entity.id for entity in entities],
-        "status_known": [entity.status != unknown for entity in entities],
+        "status_known": [entity.content["status"] != unknown for entity in entities],
     }
     if resource == "offerings":
         schedules = [entity.content.get("schedule", {}) for entity in entities]

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import TYPE_CHECKING, Any
-
-import orjson
+from typing import TYPE_CHECKING
 
 from include.storage.documents import canonical_json, content_hash
 
@@ -22,9 +20,6 @@ if TYPE_CHECKING:
     from include.storage.mongo import IntegrationStore
 
 COLLECTION = "erased"
-ERASED_RECORD = {"$erased": True}
-"""Stands in a landed page for a record that was erased, so that the others keep their position."""
-_PAGE = b'{"$erased_page":'
 
 
 def digests(store: IntegrationStore, *told: str) -> list[str]:
@@ -70,21 +65,3 @@ def erased_among(
     by_digest = {each: one for one in external_ids for each in digests(store, npo_id, resource, one)}
     found = store[COLLECTION].find({"_id": {"$in": list(by_digest)}}, {"_id": 1})
     return frozenset(by_digest[doc["_id"]] for doc in found)
-
-
-def rewritten(records: Sequence[Any]) -> bytes:
-    """Return a page body that holds these records and says of itself that it is not the partner's."""
-    return orjson.dumps({"$erased_page": list(records)})
-
-
-def rewritten_records(body: bytes) -> list[Any] | None:
-    """Return the records of a page that was rewritten, ``None`` for a page as it came."""
-    if not body.startswith(_PAGE):
-        return None
-    records: list[Any] = orjson.loads(body)["$erased_page"]
-    return records
-
-
-def is_erased(record: Any) -> bool:
-    """Return whether a record of a landed page is the mark of one that was erased."""
-    return isinstance(record, dict) and record.get("$erased") is True

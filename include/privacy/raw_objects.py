@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from include.connectors.protocol import Parent
 from include.errors import ConfigurationError, FatalError, IntegrationError, RecordError
-from include.privacy.erased import ERASED_RECORD, rewritten
+from include.npo.page_sources import PageSources
 from include.privacy.landed_ids import records_holding
+from include.storage.erased_page import ERASED_RECORD, rewritten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from include.connectors.protocol import Connector, Resource
+    from include.connectors.protocol import Connector, Parent, Resource
     from include.privacy.landed_ids import WantedIds
     from include.storage.landing import LandedPage, LandingZone, ResourceManifest
 
@@ -154,10 +154,8 @@ class PageEraser:
 
 def _sources(manifest: ResourceManifest) -> dict[str, Source]:
     """Return each page of a finished attempt by its key, with the parent it was read for."""
-    parents = {parent.key: Parent(parent.key, parent.values) for parent in manifest.parents}
-    return {
-        page.key: (page, parents[page.parent] if page.parent is not None else None) for page in manifest.pages
-    }
+    sources = PageSources(manifest)
+    return {page.key: (page, sources.parent(page)) for page in manifest.pages}
 
 
 def event_objects(npo_id: str, event_ids: Iterable[str]) -> list[str]:

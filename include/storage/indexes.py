@@ -32,7 +32,6 @@ INDEXES: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...] = (
     ("outbox", ("owner",), {"name": "refused", "partialFilterExpression": {"refused": {"$exists": True}}}),
     # What the platform asked for, as it came: found by event id.
     ("enrolment_inbox", ("npo_id", "received_at"), {"name": "by_npo"}),
-    ("enrolment_inbox", ("owner",), {"name": "pending", "partialFilterExpression": {"pending": True}}),
     (
         "enrolment",
         ("npo_id", "due_at", "_id"),
@@ -118,4 +117,9 @@ INDEXES: tuple[tuple[str, tuple[str, ...], Mapping[str, Any]], ...] = (
     ("esr_export", ("deanery", "state"), {"name": "by_state"}),
     ("esr_export", ("type", "sequence"), {"name": "by_number"}),
     ("esr_answer", ("file_id", "line"), {"name": "by_line"}),
+)
+
+RETIRED: tuple[tuple[str, str], ...] = (
+    # By name: indexes that stores of earlier versions still have, and that nothing reads.
+    ("enrolment_inbox", "pending"),
 )

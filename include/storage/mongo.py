@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from include.errors import ConfigurationError, FatalError, IntegrationError, TransientError
-from include.storage.indexes import INDEXES
+from include.storage.indexes import INDEXES, RETIRED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,6 +124,9 @@ class IntegrationStore:
             existing = set(self.database.list_collection_names())
             for name in existing & {"quarantine", "outbox"}:
                 self._name_owners(name)
+            for name, index in RETIRED:
+                if name in existing and index in self[name].index_information():
+                    self[name].drop_index(index)
             for name, keys, options in INDEXES:
                 if name not in existing:
                     self._create_collection(name)

@@ -27,7 +27,9 @@ def test_it_parses_while_no_server_answers_and_keeps_the_policy(parsed: dict[str
     assert [found for found in parsed["violations"] if found.startswith(DAG_ID)] == []
 
 
-def test_a_queue_wakes_it_and_a_sweep_every_five_minutes_one_run_at_a_time(parsed: dict[str, Any]):
+def test_a_queue_and_what_is_due_wake_it_and_a_sweep_every_five_minutes_one_run_at_a_time(
+    parsed: dict[str, Any],
+):
     dag = of_dag(parsed, DAG_ID)
     schedule = json.dumps(dag["timetable"])
     assert dag["timetable"]["__type"].endswith("AssetOrTimeSchedule")
@@ -35,6 +37,7 @@ def test_a_queue_wakes_it_and_a_sweep_every_five_minutes_one_run_at_a_time(parse
     assert "enrolment_commands" in schedule
     assert (dag["catchup"], dag["max_active_runs"]) == (False, 1)
     assert "include.queue_trigger.QueueTrigger" in json.dumps(dag)
+    assert "include.npo.enrolment.due_trigger.DueTrigger" in json.dumps(dag)
 
 
 def test_it_drains_lists_and_enrols_npo_by_npo_in_a_pool_of_its_own(parsed: dict[str, Any]):
@@ -68,7 +71,7 @@ def looked(answers: list[Any], alarms: int, monkeypatch: pytest.MonkeyPatch) -> 
         return int(answer)
 
     monkeypatch.setattr(queue_trigger._Depth, "read", read)
-    trigger = queue_trigger.QueueTrigger("enrolment", "candidate-assignments", every=0.01, quiet=0.01)
+    trigger = queue_trigger.QueueTrigger("enrolment", "candidate-assignments", every=0.01, quiet=0.0)
 
     async def collect() -> list[Any]:
         found = []

@@ -130,6 +130,12 @@ def test_every_dag_says_whose_it_is_and_what_it_may_take(of_three: dict[str, Any
             assert task["pool"] == ("npo_extract" if task["task_id"] == "extract" else "integration_store")
 
 
+def test_a_serialised_dag_stays_small(of_three: dict[str, Any]):
+    # Each reading writes, checks and compares every one: nothing is to stand there twice.
+    assert max(len(json.dumps(dag)) for dag in of_three["dags"].values()) < 5_500
+    assert not any(dag["dag"].get("default_args") for dag in of_three["dags"].values())
+
+
 def test_the_dag_tells_nothing_personal(of_three: dict[str, Any]):
     assert "bloggs" not in json.dumps(of_three["dags"])
 

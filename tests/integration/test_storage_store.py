@@ -184,3 +184,11 @@ def test_events_and_quarantine_from_before_owners_are_brought_along(store):
     store.prepare()
     assert [entry.id for entry in outbox.next_events(store, "hopeworks", limit=5)] == ["one"]
     assert store["outbox"].index_information()["pending"]["key"][0] == ("owner", 1)
+
+
+def test_an_index_of_an_earlier_version_that_nothing_reads_is_dropped_and_what_is_read_stays(store):
+    options = {"name": "pending", "partialFilterExpression": {"pending": True}}
+    store["enrolment_inbox"].create_index([("owner", 1)], **options)
+    store.prepare()
+    assert set(store["enrolment_inbox"].index_information()) == {"_id_", "by_npo"}
+    assert "pending" in store["outbox"].index_information()

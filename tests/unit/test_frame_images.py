@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -54,3 +58,15 @@ def test_the_image_has_the_airflow_line_of_the_requirements():
     assert base is not None
     assert pinned is not None
     assert base[1] == pinned[1]
+
+
+def test_the_tool_in_the_image_starts(tmp_path: Path) -> None:
+    """The image has ``bin/spotlight`` on its path, and the project mounted in Airflow's folder."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"AIRFLOW_HOME": str(PROJECT_ROOT), "PATH": path, "PYTHONPATH": ""}
+    done = subprocess.run(
+        [str(PROJECT_ROOT / "bin" / "spotlight"), "npo", "--help"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "activate" in done.stdout

@@ -11,8 +11,9 @@ Candidates take up offerings on the platform; this DAG enrols them at the NPO an
 2. `npos` lists the NPOs with something to do.
 3. `npo.enrol`, one task an NPO: checks, posts, looks up, polls, withdraws; publishes the outcomes.
 
-A watcher starts a run within seconds of a command; every five minutes a sweep tries again and polls. Nothing
-is lost when a run fails or is killed: the store knows what was under way, and the next run looks it up.
+Watchers start a run within seconds of a command, and of a poll or another try that is due; every five
+minutes a sweep does without them. Nothing is lost when a run fails or is killed: the store knows what was
+under way, and the next run looks it up.
 
 * An NPO that refuses our credential or path is **stopped**: its task fails once, its enrolments wait. When
   it is mended: `spotlight enrolment resume <npo_id>`.

@@ -16,6 +16,7 @@ from include.errors import ConfigurationError, IntegrationError
 from include.failures import located
 from include.npo.context import utc_now
 from include.npo.enrolment.decisions import Terms, given_up
+from include.npo.enrolment.due import DUE, npos_to_work_at
 from include.npo.enrolment.inbox import receive
 from include.npo.enrolment.lease import LeaseLostError, held_lease
 from include.npo.enrolment.partner import Partner
@@ -45,8 +46,6 @@ ENROL_SECONDS = 180.0
 MOST = 5_000
 """Enrolments a call of ``enrol`` works at; the next one goes on."""
 PAUSED_WAIT = timedelta(minutes=5)
-STOPPED_LOOKED_AT = timedelta(hours=6)
-"""So often it is looked whether an NPO whose enrolments are stopped is in use still."""
 _SWEPT_AT_ONCE = 500
 _BETWEEN_PUBLISHING = 2.0
 
@@ -124,29 +123,12 @@ def npos_with_work(
 ) -> list[str]:
     """Return the NPOs with enrolments to be worked at now, or outcomes to be published, longest due first.
 
-    NPOs that another process is at work for are left out, and those whose enrolments are stopped or that
-    asked us to wait, unless they have something to publish. A stopped one is looked at now and then: it may
-    be in use no more.
+    Raises:
+        TransientError: The store did not answer.
     """
     settings = settings or get_settings()
     with located("enrolment", "npos"), opened_store(settings) as store, store_errors("enrolment"):
-        at = now()
-        due = store[COLLECTION].aggregate(
-            [
-                {"$match": {"due": True, "due_at": {"$lte": at}}},
-                {"$group": {"_id": "$npo_id", "since": {"$min": "$due_at"}}},
-                {"$sort": {"since": 1, "_id": 1}},
-            ]
-        )
-        waiting = [found["_id"] for found in due]
-        taken = {"$expr": {"$gt": ["$lease.until", "$$NOW"]}}
-        stopped = {"stopped": {"$exists": True}, "looked_at": {"$gt": at - STOPPED_LOOKED_AT}}
-        quiet = {"$or": [stopped, {"not_before": {"$gt": at}}, taken]}
-        left_out = {found["_id"] for found in store[NPOS].find({"_id": {"$in": waiting}} | quiet, {"_id": 1})}
-        unsaid = {"publish": {"$exists": True}, "$nor": [taken]}
-        telling = [found["_id"] for found in store[NPOS].find(unsaid, {"_id": 1})]
-    wanted = dict.fromkeys([npo_id for npo_id in waiting if npo_id not in left_out] + sorted(telling))
-    return list(wanted)[:limit]
+        return npos_to_work_at(store, at=now())[:limit]
 
 
 def enrol(
@@ -350,7 +332,7 @@ def _open(npo: NpoConfig, settings: Settings, store: IntegrationStore) -> Api:
 def _give_up(store: IntegrationStore, *, now: Callable[[], datetime], terms: Terms) -> int:
     """End what has been tried long enough; told like every outcome."""
     due = {"due": True, "give_up_at": {"$lte": now()}}
-    found = list(store[COLLECTION].find(due, {"npo_id": 1}).limit(_SWEPT_AT_ONCE))
+    found = list(store[COLLECTION].find(due, {"npo_id": 1}).hint(DUE).limit(_SWEPT_AT_ONCE))
     by_npo: dict[str, list[str]] = {}
     for document in found:
         by_npo.setdefault(document["npo_id"], []).append(document["_id"])

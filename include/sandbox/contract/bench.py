@@ -13,7 +13,7 @@ from include.connectors.manifest import merge
 from include.connectors.open import open_connector
 from include.connectors.protocol import Window
 from include.connectors.retry import RetryPolicy
-from include.connectors.samples import sample_pages
+from include.connectors.samples import sample_pages, sample_parent
 from include.errors import IntegrationError, RecordError
 from include.registry.models import Credential, NpoConfig, NpoStatus
 from include.sandbox.contract.bodies import Script, script_of
@@ -22,12 +22,12 @@ from include.sandbox.contract.server import TOKEN_PATH, ScriptedPartner
 from include.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from include.connectors.manifest import Manifest
     from include.connectors.manifest_client import Paginator
-    from include.connectors.protocol import Resource
+    from include.connectors.protocol import Parent, Resource
     from include.connectors.rest import RestConnector
 
 SECRET = "contract-secret-value"  # noqa: S105 - made up, for a partner that is made up
@@ -82,13 +82,25 @@ class Bench:
         """Return the script.
 
         Raises:
-            NotApplicableError: There is none, or the resource is read for each record of another.
+            NotApplicableError: There is none.
         """
         if self.script is None:
-            raise NotApplicableError("no good record in the samples, or data_selector makes the list up")
-        if self.script.spec.nested is not None:
-            raise NotApplicableError("a nested resource is read once for each parent")
+            nested = self.manifest.resource(self.resource).nested
+            more = f", or nothing can be read for the samples of {nested.parent}" if nested else ""
+            raise NotApplicableError(
+                f"no good record in the samples, or data_selector makes the list up{more}"
+            )
         return self.script
+
+    @property
+    def parents(self) -> tuple[Parent | None, ...]:
+        """Return whom the resource is read for: some parents of a nested one, nobody for any other."""
+        return (self.script.parents if self.script else ()) or (None,)
+
+    @cached_property
+    def sample_parent(self) -> Parent | None:
+        """Return whose page the samples are, where the resource is nested."""
+        return sample_parent(self.opened, self.resource, self.name, self.folder)
 
     def samples(self) -> Iterator[tuple[Path, Path]]:
         """Yield page and expected outcome of each sample of the resource."""
@@ -101,9 +113,14 @@ class Bench:
         return opened(self.name, self.folder, self.partner.url, self.waits, **settings)
 
     def read(self, window: Window | None = None, **settings: Any) -> list[Any]:
-        """Return the records of a whole reading."""
-        pages = self.connect(**settings).pages(self.resource, window or Window())
-        return [record for page in pages for record in page.records]
+        """Return the records of a whole reading, parent by parent where the resource is nested."""
+        connector = self.connect(**settings)
+        return [
+            record
+            for parent in self.parents
+            for page in connector.pages(self.resource, window or Window(), parent)
+            for record in page.records
+        ]
 
     def ids(self, records: list[Any]) -> list[str]:
         """Return the ids of records that have one, sorted."""
@@ -114,6 +131,19 @@ class Bench:
             except RecordError:
                 continue
         return sorted(found)
+
+    def require_all(self, wanted: Sequence[Any], found: list[Any]) -> None:
+        """Do nothing if exactly the wanted records of the script were read.
+
+        Raises:
+            TrapSprungError: Some are lost, or there are others.
+        """
+        expected, got = self.ids([self.scripted().as_read(record) for record in wanted]), self.ids(found)
+        if expected != got:
+            lost, extra = len(set(expected) - set(got)), len(got) - len(expected)
+            raise TrapSprungError(
+                f"{len(expected)} records expected, {len(got)} read: {lost} lost, {extra:+d} in all"
+            )
 
     def refusal(self, what: str, *kinds: type[IntegrationError], **settings: Any) -> IntegrationError:
         """Read, and return the failure that must come of it.
@@ -213,8 +243,11 @@ def _nested(path: tuple[str, ...], value: Any) -> dict[str, Any]:
 def scripts_of(connector: RestConnector, name: str, folder: Path = CONNECTORS) -> dict[Resource, Script]:
     """Return the script of each resource that has one."""
     scripts: dict[Resource, Script] = {}
-    for resource, page, _ in sample_pages(name, folder):
-        script = script_of(connector, resource, page) if resource not in scripts else None
-        if script is not None:
-            scripts[resource] = script
+    for resource in connector.manifest.reading_order:
+        nested = connector.manifest.resource(resource).nested
+        above = scripts.get(nested.parent) if nested else None
+        for of, page, _ in sample_pages(name, folder):
+            if of == resource and resource not in scripts:
+                script = script_of(connector, resource, page, above.records if above else ())
+                scripts.update({resource: script} if script else {})
     return scripts

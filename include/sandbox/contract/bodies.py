@@ -18,13 +18,24 @@ import orjson
 from include.connectors.answer import parse_body
 from include.connectors.expressions import PLAIN_PATH, getter
 from include.connectors.formats import unpacked
+from include.sandbox.contract.parents import (
+    APART,
+    completed,
+    key_of,
+    marked,
+    names_the_parent,
+    own_key,
+    parents_of,
+    unmarked,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from include.connectors.manifest import Incremental, ResourceSpec
-    from include.connectors.protocol import Connector, Resource
+    from include.connectors.protocol import Connector, Parent, Resource
+    from include.sandbox.contract.parents import Above
 
 ENOUGH = 8
 _MOST = 2**24
@@ -40,11 +51,13 @@ class Script:
     Attributes:
         resource: Which one.
         spec: Its section of the manifest.
-        records: Good records with different ids, at least ``ENOUGH`` where ids can be made up.
+        records: Good records with different ids, at least ``ENOUGH`` where ids can be made up; of a nested
+            resource so many of each parent, each marked with whose it is.
         template: A sample's JSON value; ``None`` where the body is not JSON.
         place: Keys that lead to the list of records in it.
         columns: Of a CSV body.
         member: Name of the file in a ZIP archive.
+        above: Of a nested resource: whom it is read for.
     """
 
     resource: Resource
@@ -54,6 +67,12 @@ class Script:
     place: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     member: str = ""
+    above: tuple[Above, ...] = ()
+
+    @property
+    def parents(self) -> tuple[Parent, ...]:
+        """Return whom the resource is read for; nobody where it is not nested."""
+        return tuple(one.parent for one in self.above)
 
     @property
     def content_type(self) -> str:
@@ -63,11 +82,18 @@ class Script:
 
     def value(self, records: Sequence[Any]) -> Any:
         """Return the JSON value of a page, to which paging is then written."""
+        sent = [unmarked(record) for record in records]
         if not self.place:
-            return list(records)
+            return sent
         value = copy.deepcopy(self.template)
-        set_at(value, self.place, list(records))
+        set_at(value, self.place, sent)
         return value
+
+    def as_read(self, record: Any) -> Any:
+        """Return a record as a connector must hand it on: with what is included from its parent."""
+        key = key_of(record)
+        parent = next((parent for parent in self.parents if parent.key == key), None)
+        return completed(self.spec, unmarked(record), parent)
 
     def body(self, value: Any) -> bytes:
         """Return the bytes of a page: of the value for JSON, of the list of records else."""
@@ -110,34 +136,45 @@ class Script:
         return packed.getvalue()
 
 
-def script_of(connector: Connector, resource: Resource, page: Path) -> Script | None:
+def script_of(
+    connector: Connector, resource: Resource, page: Path, parent_records: Sequence[dict[str, Any]] = ()
+) -> Script | None:
     """Return the script of a resource from one of its samples, ``None`` if it cannot be made.
 
-    That is so where the sample holds no good record, or where the records' list is made by the
-    ``data_selector`` and stands nowhere in the answer.
+    That is so where the sample holds no good record, where the records' list is made by the
+    ``data_selector`` and stands nowhere in the answer, or where a nested resource has no parent among
+    ``parent_records``.
     """
     spec = connector.manifest.resource(resource)
+    above = parents_of(connector, resource, parent_records) if spec.nested else ()
+    if spec.nested and not above:
+        return None
     body, form = page.read_bytes(), spec.endpoint.response
+    parent = above[0].parent if above else None
     found = connector.records(resource, body)
-    good = _multiplied(spec, [record for record in found if _is_good(connector, resource, record)])
+    good = _multiplied(spec, [record for record in found if _is_good(connector, resource, record, parent)])
     if not good:
         return None
-    if form.format != "json":
-        columns = tuple(good[0]) if form.format == "csv" else ()
-        return Script(resource, spec, good, columns=columns, member=_member(body, form.member))
-    value = parse_body(unpacked(body, form, limit=_MOST))
-    place = _place_of(getter(spec.endpoint.data_selector)(value), value)
-    if place is None:
-        return None
-    return Script(resource, spec, good, template=value, place=place, member=_member(body, form.member))
+    columns = tuple(good[0]) if form.format == "csv" else ()
+    value: Any = None
+    place: tuple[str, ...] = ()
+    if form.format == "json":
+        value = parse_body(unpacked(body, form, limit=_MOST))
+        listed = _place_of(getter(spec.endpoint.data_selector)(value), value)
+        if listed is None:
+            return None
+        place = listed
+    records = _shared_out(spec, good, above) if above else good
+    return Script(resource, spec, records, value, place, columns, _member(body, form.member), above)
 
 
-def _is_good(connector: Connector, resource: Resource, record: Any) -> bool:
+def _is_good(connector: Connector, resource: Resource, record: Any, parent: Parent | None) -> bool:
     from include.errors import RecordError
 
+    whole = completed(connector.manifest.resource(resource), record, parent)
     try:
-        connector.external_id(resource, record)
-        connector.to_platform(resource, record)
+        connector.external_id(resource, whole)
+        connector.to_platform(resource, whole)
     except RecordError:
         return False
     return isinstance(record, dict)
@@ -163,16 +200,38 @@ def _multiplied(spec: ResourceSpec, good: Sequence[dict[str, Any]]) -> tuple[dic
     unique = list(
         {orjson.dumps([getter(key)(one) for key in spec.primary_key]): one for one in good}.values()
     )
-    key = spec.primary_key[0]
-    if not unique or not PLAIN_PATH.match(key):
+    if not unique or own_key(spec) is None:
         return tuple(unique)
     copies = -(-ENOUGH // len(unique)) - 1
     return (*unique, *(with_id(spec, one, number) for number in range(1, copies + 1) for one in unique))
 
 
+def _shared_out(
+    spec: ResourceSpec, records: Sequence[dict[str, Any]], above: Sequence[Above]
+) -> tuple[dict[str, Any], ...]:
+    """Return records for each parent, marked: under the same ids where the key tells parents apart."""
+    shared: list[dict[str, Any]] = []
+    for place, one in enumerate(above):
+        held = list(records)
+        if not names_the_parent(spec):
+            held = (
+                held[place :: len(above)]
+                if own_key(spec) is None
+                else [with_id(spec, record, APART * place) if place else record for record in held]
+            )
+        shared += [marked(record, one.parent) for record in held]
+    return tuple(shared)
+
+
 def with_id(spec: ResourceSpec, record: dict[str, Any], number: int) -> dict[str, Any]:
-    """Return a copy of a record under an id made of its own and a number; the key's first path is plain."""
-    key = spec.primary_key[0]
+    """Return a copy of a record under an id made of its own and a number, where its key has a plain path.
+
+    Raises:
+        ValueError: It has none.
+    """
+    key = own_key(spec)
+    if key is None:
+        raise ValueError("no id can be made up: the primary key is an expression, or the parent's alone")
     old = getter(key)(record)
     new = old + 1_000_000 * number if isinstance(old, int) else f"{old}-{number}"
     return changed(record, key, new)

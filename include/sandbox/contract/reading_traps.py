@@ -16,6 +16,7 @@ from include.errors import ConfigurationError, TransientError
 from include.sandbox.contract.bench import MAX_PAGE_BYTES, MAX_PAGES, NotApplicableError, TrapSprungError
 from include.sandbox.contract.bodies import set_at, with_cursor, with_id
 from include.sandbox.contract.pagination import point_elsewhere
+from include.sandbox.contract.parents import own_key
 from include.sandbox.contract.server import Reply, ScriptedPartner, cut_off
 
 if TYPE_CHECKING:
@@ -32,41 +33,41 @@ _EQUALS = re.compile(r"^([A-Za-z_][\w.]*)\s*==\s*'([^']*)'$")
 
 def records_with_one_time_at_a_page_edge(bench: Bench) -> None:
     """Several records share one time, and a page ends between them: each is read once."""
-    script, incremental = _timed(bench)
-    same = [_at(record, incremental, CHECKPOINT) for record in script.records]
+    script, incremental = timed(bench)
+    same = [at(record, incremental, CHECKPOINT) for record in script.records]
     bench.partner.behave(records=same)
-    _require_all(bench, same, bench.read(Window(since=CHECKPOINT - incremental.lookback)))
+    bench.require_all(same, bench.read(Window(since=CHECKPOINT - incremental.lookback)))
 
 
 def a_record_that_arrives_late(bench: Bench) -> None:
     """A record of before the checkpoint is written after it: the lookback reads it."""
-    script, incremental = _timed(bench)
+    script, incremental = timed(bench)
     filters = incremental.param is not None
     if filters and incremental.lookback < timedelta(seconds=1):
         raise TrapSprungError("lookback is zero: a record written late would never be read; give it minutes")
-    late = [_at(record, incremental, CHECKPOINT - incremental.lookback / 2) for record in script.records]
+    late = [at(record, incremental, CHECKPOINT - incremental.lookback / 2) for record in script.records]
     bench.partner.behave(records=late)
-    _require_all(bench, late, bench.read(Window(since=CHECKPOINT - incremental.lookback)))
+    bench.require_all(late, bench.read(Window(since=CHECKPOINT - incremental.lookback)))
 
 
 def a_newest_first_feed(bench: Bench) -> None:
     """The partner lists the newest first: everything is read all the same."""
-    script, incremental = _timed(bench)
+    script, incremental = timed(bench)
     days = range(len(script.records))
     newest = [
-        _at(record, incremental, CHECKPOINT + timedelta(days=30) - timedelta(days=day))
+        at(record, incremental, CHECKPOINT + timedelta(days=30) - timedelta(days=day))
         for day, record in zip(days, script.records, strict=True)
     ]
     bench.partner.behave(records=newest)
-    _require_all(bench, newest, bench.read(Window(since=CHECKPOINT - timedelta(days=1))))
+    bench.require_all(newest, bench.read(Window(since=CHECKPOINT - timedelta(days=1))))
 
 
 def no_filter_on_their_side(bench: Bench) -> None:
     """The partner ignores what it is asked for and sends everything: nothing wanted is lost."""
-    script, incremental = _timed(bench)
-    wanted = [_at(record, incremental, CHECKPOINT) for record in script.records]
+    script, incremental = timed(bench)
+    wanted = [at(record, incremental, CHECKPOINT) for record in script.records]
     bench.partner.behave(records=wanted, filters=False)
-    _require_all(bench, wanted, bench.read(Window(since=CHECKPOINT - timedelta(hours=1))))
+    bench.require_all(wanted, bench.read(Window(since=CHECKPOINT - timedelta(hours=1))))
 
 
 def a_page_that_repeats(bench: Bench) -> None:
@@ -82,8 +83,8 @@ def a_page_that_repeats(bench: Bench) -> None:
 def pages_without_end(bench: Bench) -> None:
     """New records on every page, for ever: ended by the limit of pages."""
     script = _paged(bench)
-    if not PLAIN_PATH.match(script.spec.primary_key[0]):
-        raise NotApplicableError("new ids cannot be made up: the primary key is an expression")
+    if own_key(script.spec) is None:
+        raise NotApplicableError("new ids cannot be made up: no plain path of the record's own in the key")
     one = script.records[0]
     bench.partner.behave(numbered=lambda number: [with_id(script.spec, one, number + 1)])
     bench.refusal("pages without end", ConfigurationError, max_pages=MAX_PAGES)
@@ -120,7 +121,7 @@ def throttled_with_429(bench: Bench) -> None:
     script = bench.scripted()
     bench.waits.clear()
     _once(bench, Reply(429, {"Retry-After": str(WAIT), "Content-Type": "application/json"}, b"{}"))
-    _require_all(bench, script.records, bench.read())
+    bench.require_all(script.records, bench.read())
 
 
 def throttled_in_the_vendors_way(bench: Bench) -> None:
@@ -134,14 +135,14 @@ def throttled_in_the_vendors_way(bench: Bench) -> None:
         raise NotApplicableError("the condition of the errors rule cannot be made up")
     for reply in replies:
         _once(bench, reply)
-        _require_all(bench, script.records, bench.read())
+        bench.require_all(script.records, bench.read())
 
 
 def a_passing_server_error(bench: Bench) -> None:
     """A 503 in between costs a retry, no record."""
     script = bench.scripted()
     _once(bench, Reply(503, {"Content-Type": "text/plain"}, b"busy"))
-    _require_all(bench, script.records, bench.read())
+    bench.require_all(script.records, bench.read())
 
 
 def an_expired_token(bench: Bench) -> None:
@@ -159,7 +160,7 @@ def an_expired_token(bench: Bench) -> None:
         return reply
 
     partner.behave(instead=expire)
-    _require_all(bench, script.records, bench.read())
+    bench.require_all(script.records, bench.read())
 
 
 def a_refused_credential(bench: Bench) -> None:
@@ -247,17 +248,17 @@ def an_id_twice_in_one_answer(bench: Bench) -> None:
     twice = [*script.records, script.records[0]]
     random.Random(7).shuffle(twice)
     bench.partner.behave(records=twice)
-    _require_all(bench, twice, bench.read())
+    bench.require_all(twice, bench.read())
 
 
 def a_clock_ahead_of_ours(bench: Bench) -> None:
     """A record says that it changed tomorrow: read, and its time told as it is."""
-    script, incremental = _timed(bench)
+    script, incremental = timed(bench)
     now = datetime.now(UTC)
-    ahead = [_at(record, incremental, now + timedelta(days=1)) for record in script.records]
+    ahead = [at(record, incremental, now + timedelta(days=1)) for record in script.records]
     bench.partner.behave(records=ahead)
     found = bench.read(Window(since=now - timedelta(hours=1)))
-    _require_all(bench, ahead, found)
+    bench.require_all(ahead, found)
     cursor = bench.opened.cursor(bench.resource, found[0])
     if cursor is None or cursor < now:
         raise TrapSprungError("the time of a record from a clock ahead of ours is not read as it is told")
@@ -289,7 +290,12 @@ READING_TRAPS: tuple[Callable[[Bench], None], ...] = (
 )
 
 
-def _timed(bench: Bench) -> tuple[Script, Incremental]:
+def timed(bench: Bench) -> tuple[Script, Incremental]:
+    """Return the script of a resource whose records tell when they changed, and how.
+
+    Raises:
+        NotApplicableError: They do not, or it cannot be made up.
+    """
     script = bench.scripted()
     incremental = script.spec.incremental
     if incremental is None:
@@ -299,7 +305,8 @@ def _timed(bench: Bench) -> tuple[Script, Incremental]:
     return script, incremental
 
 
-def _at(record: dict[str, Any], incremental: Incremental, moment: datetime) -> dict[str, Any]:
+def at(record: dict[str, Any], incremental: Incremental, moment: datetime) -> dict[str, Any]:
+    """Return a copy that changed at ``moment``; the record itself where that cannot be written."""
     return with_cursor(record, incremental, moment) or record
 
 
@@ -308,15 +315,6 @@ def _paged(bench: Bench) -> Script:
     if bench.paginator.type == "single_page":
         raise NotApplicableError("one answer holds everything")
     return script
-
-
-def _require_all(bench: Bench, wanted: Any, found: list[Any]) -> None:
-    expected, got = bench.ids(list(wanted)), bench.ids(found)
-    if expected != got:
-        lost, extra = len(set(expected) - set(got)), len(got) - len(expected)
-        raise TrapSprungError(
-            f"{len(expected)} records expected, {len(got)} read: {lost} lost, {extra:+d} in all"
-        )
 
 
 def _reply(script: Script, body: bytes) -> Reply:

@@ -27,12 +27,19 @@ ODD_VALUES: tuple[Any, ...] = ("", "odd text", -1, 1e308, True, [], [None], {}, 
 
 def the_samples(bench: Bench) -> None:
     """Each recorded page becomes exactly the records written beside it."""
-    connector, none = bench.opened, True
+    connector, parent, none = bench.opened, bench.sample_parent, True
+    nested = bench.manifest.resource(bench.resource).nested
+    if nested is not None and parent is None:
+        raise TrapSprungError(
+            f"no sample of {nested.parent} holds a record {bench.resource} can be read for; record one: "
+            f"samples/{bench.resource}.page.json is what its first one gives"
+        )
     for page, expected in bench.samples():
         none = False
         if not expected.is_file():
             raise TrapSprungError(f"{page.name} has no {expected.name} beside it")
-        if outcome(connector, bench.resource, page.read_bytes()) != orjson.loads(expected.read_bytes()):
+        became = outcome(connector, bench.resource, page.read_bytes(), parent)
+        if became != orjson.loads(expected.read_bytes()):
             raise TrapSprungError(
                 f"{page.name} no longer becomes {expected.name}; if the new outcome is right, write it with "
                 "'spotlight connector test --write-expected'"
@@ -108,9 +115,11 @@ RECORD_TRAPS: tuple[Callable[[Bench], None], ...] = (
 
 
 def _good(bench: Bench) -> list[dict[str, Any]]:
-    connector, resource = bench.opened, bench.resource
+    connector, resource, parent = bench.opened, bench.resource, bench.sample_parent
     every = [
-        record for page, _ in bench.samples() for record in connector.records(resource, page.read_bytes())
+        record
+        for page, _ in bench.samples()
+        for record in connector.records(resource, page.read_bytes(), parent=parent)
     ]
     found = [record for record in every if _quietly(connector, bench, record) is not None]
     if not found:

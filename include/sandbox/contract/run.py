@@ -15,6 +15,7 @@ from include.sandbox.contract.bench import (
     opened,
     scripts_of,
 )
+from include.sandbox.contract.nested_traps import NESTED_TRAPS
 from include.sandbox.contract.reading_traps import READING_TRAPS
 from include.sandbox.contract.record_traps import RECORD_TRAPS
 from include.sandbox.contract.server import ScriptedPartner
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 Outcome = Literal["ok", "failed", "not applicable"]
 TRAPS: Mapping[str, Callable[[Bench], None]] = {
-    trap.__name__: trap for trap in (*RECORD_TRAPS, *READING_TRAPS)
+    trap.__name__: trap for trap in (*RECORD_TRAPS, *READING_TRAPS, *NESTED_TRAPS)
 }
 
 
@@ -36,7 +37,8 @@ class Verdict:
     Attributes:
         trap: Its name.
         outcome: Whether the connector kept out of it.
-        reason: Why it failed or does not apply; by resource where they differ.
+        reason: Why it failed or does not apply, by resource where they differ; where it is ok, for which
+            resource it does not apply and why.
     """
 
     trap: str
@@ -69,6 +71,9 @@ def _verdict(trap: str, benches: list[Bench]) -> Verdict:
     for outcome in ("ok", "failed"):
         if any(got == outcome for _, got, _ in found):
             worst = outcome
+    if worst == "ok":
+        spared = [f"not for {resource}: {why}" for resource, got, why in found if got == "not applicable"]
+        return Verdict(trap, worst, "; ".join(spared))
     told = [(resource, why) for resource, got, why in found if got == worst and why]
     reasons = dict.fromkeys(why for _, why in told)
     if len(reasons) == 1 and len(told) == len(found):

@@ -22,12 +22,13 @@ from include.sandbox.contract.pagination import (
     page_asked,
     write_next,
 )
+from include.sandbox.contract.parents import key_of, parent_asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from include.connectors.manifest import Manifest
-    from include.connectors.protocol import Connector, Resource
+    from include.connectors.protocol import Connector, Parent, Resource
     from include.registry.models import Credential
     from include.sandbox.contract.bodies import Script
 
@@ -38,11 +39,15 @@ _CHUNK = b"x" * 65_536
 
 @dataclass(frozen=True)
 class Seen:
-    """A request as it came; ``head`` is all of it but the body, for looking for a secret."""
+    """A request as it came; ``head`` is all of it but the body, for looking for a secret.
+
+    ``parent`` is whose list of a nested resource it asks for, ``None`` also where there is no such parent.
+    """
 
     asked: Asked
     head: str
     resource: Resource | None
+    parent: Parent | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class Behaviour:
     """What is unusual about the partner now.
 
     Attributes:
+        script: Instead of the resource's own.
         records: Instead of the script's.
         filters: Leave out what is older than a request asks for.
         numbered: Makes up the records of each page by its number; the list then never ends.
@@ -68,6 +74,7 @@ class Behaviour:
         instead: Answers a request for data itself, or leaves it to the script (``None``).
     """
 
+    script: Script | None = None
     records: Sequence[Any] | None = None
     filters: bool = True
     numbered: Callable[[int], Sequence[Any]] | None = None
@@ -132,12 +139,28 @@ class ScriptedPartner:
             return Reply(headers={"Content-Type": "application/json"}, body=orjson.dumps(token))
         if seen.resource is None:
             return Reply(NOT_FOUND)
-        script = self._scripts[seen.resource]
+        script = self._script(seen.resource)
         if not self._is_signed(seen):
             return Reply(UNAUTHORIZED)
+        if script.above and seen.parent is None:
+            return Reply(NOT_FOUND)
         unusual = self.behaviour.instead
-        told = unusual(seen, lambda: self._page(script, seen.asked)) if unusual else None
-        return told or self._page(script, seen.asked)
+        told = unusual(seen, lambda: self._page(script, seen)) if unusual else None
+        return told or self._page(script, seen)
+
+    def saw(self, asked: Asked, head: str) -> Seen:
+        """Keep a request and return it."""
+        resource = self.resource_of(asked.path)
+        parent = None
+        if resource is not None:
+            script = self._script(resource)
+            parent = parent_asked(script.spec, script.parents, asked.path, asked.query)
+        self.seen.append(Seen(asked, head, resource, parent))
+        return self.seen[-1]
+
+    def _script(self, resource: Resource) -> Script:
+        instead = self.behaviour.script
+        return instead if instead is not None and instead.resource == resource else self._scripts[resource]
 
     @property
     def token(self) -> str:
@@ -162,14 +185,15 @@ class ScriptedPartner:
         basic = base64.b64encode(f"{self._credential.login}:{self._credential.password}".encode()).decode()
         return basic in seen.head or any(secret and secret in seen.head for secret in secrets)
 
-    def _page(self, script: Script, asked: Asked) -> Reply:
+    def _page(self, script: Script, seen: Seen) -> Reply:
         """Return the page a request asks for, in the connector's form."""
+        asked = seen.asked
         paginator = script.spec.endpoint.paginator or self.manifest.client.paginator
         behaviour, number = self.behaviour, page_asked(paginator, asked)
         if behaviour.numbered is not None:
             rows, pages = list(behaviour.numbered(number)), 10**6
         else:
-            everything = self._wanted(script, asked)
+            everything = self._wanted(script, seen)
             single = paginator.type == "single_page"
             pages = 1 if single else max(1, -(-len(everything) // PAGE_SIZE))
             rows = everything if single else everything[number * PAGE_SIZE : (number + 1) * PAGE_SIZE]
@@ -181,13 +205,15 @@ class ScriptedPartner:
             headers={"Content-Type": script.content_type, **page.headers}, body=script.body(page.value)
         )
 
-    def _wanted(self, script: Script, asked: Asked) -> list[Any]:
-        """Return the records a request asks for: all, or those changed since the time it names."""
+    def _wanted(self, script: Script, seen: Seen) -> list[Any]:
+        """Return the records a request asks for: all, or the parent's, changed since the time it names."""
         records = list(script.records if self.behaviour.records is None else self.behaviour.records)
+        if seen.parent is not None:
+            records = [record for record in records if key_of(record) == seen.parent.key]
         incremental = script.spec.incremental
         if not self.behaviour.filters or incremental is None or incremental.param is None:
             return records
-        text = asked.query.get(incremental.param)
+        text = seen.asked.query.get(incremental.param)
         since = asked_since(incremental, text) if text else None
         if since is None:
             return records
@@ -205,16 +231,14 @@ class _Server(ThreadingHTTPServer):
 def _handler(partner: ScriptedPartner) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else each body waits for the reader's delayed acknowledgement
 
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
             raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             query = dict(parse_qsl(parts.query, keep_blank_values=True))
             asked = Asked(partner.url, parts.path, query, body_of(raw))
-            head = f"{self.path}\n{self.headers}"
-            seen = Seen(asked, head, partner.resource_of(parts.path))
-            partner.seen.append(seen)
-            self._send(partner.answer(seen))
+            self._send(partner.answer(partner.saw(asked, f"{self.path}\n{self.headers}")))
 
         do_POST = do_GET  # noqa: N815 - the name http.server calls
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from include.connectors.samples import outcome, sample_pages
+from include.connectors.samples import outcome, sample_pages, sample_parent
 from include.errors import ConfigurationError
 from include.sandbox.contract.bench import opened
 
@@ -95,7 +95,8 @@ def write_expected(name: str, folder: Path) -> list[Path]:
     connector = opened(name, folder, "http://127.0.0.1:9", [])
     written = []
     for resource, page, expected in sample_pages(name, folder):
-        expected.write_bytes(_pretty(outcome(connector, resource, page.read_bytes())))
+        parent = sample_parent(connector, resource, name, folder)
+        expected.write_bytes(_pretty(outcome(connector, resource, page.read_bytes(), parent)))
         written.append(expected)
     return written
 

@@ -34,7 +34,6 @@ TOLD_AGAIN = 6
 REFUSED_OF = 5
 """Of those that wait for a person, every fifth is refused."""
 BY, WHY, WHY_NOT = "demo@spotlight.example", "fits the programme", "not for this candidate"
-SWEEP_EVERY = 5.0  # seconds; the DAG's own sweeps are minutes apart
 LOOK_EVERY = 1.0
 NEVER_SENT = ("birth", "postcode", "support")
 """Parts of field names no partner may ever have received."""
@@ -89,7 +88,6 @@ class RoundTrip:
     ) -> None:
         self._session, self._platform = session, platform
         self._tell, self._patience = tell, patience
-        self._swept = float("-inf")
         self.commands: list[Command] = []
         self.approved: set[str] = set()
         self.refused: set[str] = set()
@@ -130,7 +128,6 @@ class RoundTrip:
             self._session.airflow.check()
             self._tell(f"enrolment: {_as_line(outcomes.counts(self.commands))}")
             self._decide()
-            self._sweep()
             if time.monotonic() > deadline:
                 raise StackError(
                     f"after {self._patience:.0f} s {len(open_)} of {len(self.commands)} enrolments have no "
@@ -154,15 +151,6 @@ class RoundTrip:
             approve(store, names, Person(BY, WHY), now=utc_now, give_up=give_up)
         self.refused |= {each.assignment_id for each in no}
         self.approved |= {each.assignment_id for each in yes}
-
-    def _sweep(self) -> None:
-        """Start the next sweep early: its own come minutes apart."""
-        api = self._session.airflow.api
-        now = time.monotonic()
-        if now - self._swept < SWEEP_EVERY or any(r["state"] not in ENDED for r in api.runs(DAG_ID, limit=5)):
-            return
-        self._swept = now
-        api.trigger(DAG_ID, f"demo_sweep_{time.time_ns()}")
 
     def pull(self) -> None:
         """Read every partner again.

@@ -9,11 +9,15 @@ from typing import Any
 from urllib.parse import urlparse
 
 import pytest
+from pymongo.read_concern import ReadConcern
 from typer.testing import CliRunner
 
 from include.cli import app
 from include.events.consumer import Consumer
+from include.npo import sample
+from include.npo.sample import open_store
 from include.registry import queries
+from include.settings import get_settings
 from include.storage.landing import LandingZone
 from include.storage.mongo import IntegrationStore
 
@@ -104,6 +108,58 @@ def test_check_and_preview_leave_nothing_behind(severn, settings, s3):
     store.close()
     assert {name for name, count in counts.items() if count and not name.startswith("npo_budget")} == set()
     assert "Contents" not in s3.list_objects_v2(Bucket=settings.landing_bucket)
+
+
+def budget_of(settings) -> dict[str, Any]:
+    """Return the budget's document as it is now: what a majority has is a little older."""
+    with open_store(settings) as store:
+        now = store["npo_budget"].with_options(read_concern=ReadConcern("local"))
+        return now.find_one({"_id": "severn"}) or {}
+
+
+def rest(settings, seconds: float) -> None:
+    """Let the NPO be left alone, as if a run had been told so."""
+    with open_store(settings) as store:
+        until = (time.time() + seconds) * 1000
+        store["npo_budget"].update_one({"_id": "severn"}, {"$set": {"not_before": until}}, upsert=True)
+
+
+def test_check_and_preview_draw_on_the_budget_of_the_runs(severn, empty_database, settings):
+    spotlight("npo", "check", "severn")
+    checked = budget_of(settings)["spent_until"]
+    spotlight("npo", "preview", "severn", "--rows", "1")
+    assert budget_of(settings)["spent_until"] > checked > 0
+    assert budget_of(settings)["places"] == []
+
+
+def test_check_and_preview_do_not_ask_a_partner_that_is_left_alone_and_say_when_to(
+    severn, empty_database, settings, partners
+):
+    rest(settings, 3000)
+    before = len(partners.admin("codebridge", "GET", "requests").json())
+    found = steps(spotlight("npo", "check", "severn", "--json", code=1))
+    assert found["budget"]["outcome"] == "failed"
+    assert "the partner asked to be left alone for another" in found["budget"]["told"]
+    assert "nothing was sent, ask again then" in found["budget"]["told"]
+    assert "a run or enrolments of this NPO use its budget" in found["budget"]["next"]
+    assert "'spotlight npo wake severn' ends a rest" in found["budget"]["next"]
+    assert {"auth", "offerings: page"}.isdisjoint(found)
+    assert "nothing was sent, ask again then" in spotlight("npo", "preview", "severn", code=1)
+    assert len(partners.admin("codebridge", "GET", "requests").json()) == before
+    spotlight("npo", "wake", "severn")
+    spotlight("npo", "check", "severn")
+
+
+def test_check_and_preview_work_without_a_store_and_say_so(severn, settings, monkeypatch):
+    monkeypatch.setenv("SPOTLIGHT_MONGO_URI", "mongodb://127.0.0.1:9/?directConnection=true")
+    monkeypatch.setattr(sample, "STORE_ANSWERS_WITHIN", 0.2)
+    get_settings.cache_clear()
+    found = steps(spotlight("npo", "check", "severn", "--json"))
+    assert found["budget"]["outcome"] == "skipped"
+    assert found["offerings: page"]["outcome"] == "ok"
+    printed = spotlight("npo", "preview", "severn", "--rows", "1", "--json")
+    assert "the store does not answer" in printed
+    assert last_json(printed)
 
 
 def test_an_npo_that_is_woken_is_told_what_kept_it_from_being_asked(draft, empty_database, settings):

@@ -91,3 +91,21 @@ def test_a_stopped_npo_is_listed_until_it_is_resumed(
     assert "401" in held[0]["stopped"]
     assert spotlight("resume", platform.npo_id)["resumed"] is True
     assert spotlight("list", "--npo", platform.npo_id)["held"] == []
+
+
+def test_a_run_in_the_terminal_enrols_although_the_queue_could_not_be_drained(
+    platform: Platform, npo: TinyNpo, row: Setup, spotlight: Spotlight
+):
+    row()
+    other = f"{platform.npo_id}x"
+    broken = {"_id": platform.reference("b-1", other), "npo_id": other}
+    platform.store["enrolment"].insert_one(broken)  # no record: commands that meet it cannot be kept
+    platform.send(platform.command("b-1", npo_id=other), platform.command("a-1"))
+    try:
+        told = spotlight("run", code=1)
+    finally:
+        platform.store["enrolment"].delete_one({"_id": broken["_id"]})
+    assert f"{other}" in told
+    assert "commands cannot be kept" in told
+    assert platform.record("a-1")["state"] == "accepted"
+    assert platform.statuses() == ["requested", "accepted"]

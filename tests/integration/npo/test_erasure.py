@@ -15,10 +15,10 @@ from include.npo.context import utc_now
 from include.npo.land import land_raw
 from include.privacy import erase
 from include.privacy.erase import ErasureContext, carry_out, open_requests, request_erasure, request_keys
-from include.privacy.erased import rewritten_records
 from include.privacy.subject import Candidate, held_about
 from include.privacy.sweep import sweep_marked
 from include.storage.documents import RawState, raw_key
+from include.storage.erased_page import rewritten_records
 from include.storage.stage_position import position
 from tests.integration.npo.conftest import LATER_STAGES, begin
 

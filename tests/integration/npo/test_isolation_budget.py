@@ -13,7 +13,7 @@ import pytest
 
 from include.connectors import shared_budget
 from include.connectors.breaker import BreakerRules
-from include.connectors.limits import Limits
+from include.connectors.limits import A_PERSONS, A_RUNS, Limits, Patience
 from include.connectors.shared_budget import Rest, SharedBudget, wake
 from include.errors import NotYetError, RateLimitedError
 from include.settings import PROJECT_ROOT
@@ -32,11 +32,17 @@ def store(prepared_store: IntegrationStore) -> IntegrationStore:
 
 
 def budget(
-    store: IntegrationStore, npo_id: str = "npo", *, a_minute: int = 100_000, at_once: int = 4, **limits: Any
+    store: IntegrationStore,
+    npo_id: str = "npo",
+    *,
+    a_minute: int = 100_000,
+    at_once: int = 4,
+    patience: Patience = A_RUNS,
+    **limits: Any,
 ) -> SharedBudget:
     """Return a worker's own view of the shared budget."""
     wanted = Limits(a_minute, at_once, **({"timeout": 1, "total_timeout": 10, "max_page_bytes": 1} | limits))
-    return SharedBudget(store, npo_id, wanted, BREAKER)
+    return SharedBudget(store, npo_id, wanted, BREAKER, patience=patience)
 
 
 def state(store: IntegrationStore) -> dict[str, Any]:
@@ -96,6 +102,22 @@ def test_a_budget_spent_for_minutes_is_told_at_once_and_spends_nothing_more(stor
     assert 290 < caught.value.retry_after < 310
     after = state(store)
     assert before["spent_until"] == after["spent_until"]
+
+
+def test_a_person_is_told_at_once_that_the_budget_is_in_use(store: IntegrationStore) -> None:
+    for _ in range(3):
+        budget(store, a_minute=2)._reserve()
+    with pytest.raises(RateLimitedError, match=r"is spent for \d+ s; nothing was sent, ask again") as caught:
+        budget(store, a_minute=2, patience=A_PERSONS).enter()
+    assert caught.value.retry_after is not None
+    assert caught.value.retry_after > A_PERSONS.permit
+
+
+def test_a_person_alone_gets_the_next_of_few_permits(store: IntegrationStore) -> None:
+    looking = budget(store, a_minute=1, patience=A_PERSONS)
+    looking._reserve()
+    (usable_at,) = looking._reserve()
+    assert 55 < usable_at - time.monotonic() < 65
 
 
 def test_a_store_round_trip_reserves_several_permits(store: IntegrationStore) -> None:
@@ -164,8 +186,8 @@ def test_a_killed_worker_gives_its_place_back_when_its_lease_ends(store: Integra
 
 def test_a_long_answer_keeps_its_place(store: IntegrationStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_budget, "_LEASE_MARGIN", 0.0)
-    monkeypatch.setattr(shared_budget, "LONGEST_PLACE_WAIT", 0.2)
-    holder, other = (budget(store, at_once=1, timeout=0.075) for _ in range(2))
+    holder = budget(store, at_once=1, timeout=0.075)
+    other = budget(store, at_once=1, timeout=0.075, patience=Patience(place=0.2))
     place = holder.enter()
     ends = time.monotonic() + 0.6  # twice its lease
     while time.monotonic() < ends:

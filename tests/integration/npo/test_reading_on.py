@@ -16,9 +16,10 @@ from include.npo.context import RunRef
 from include.npo.extract import extract
 from include.npo.gaps import Stretch, find_gaps
 from include.npo.land import land_raw
-from include.privacy.erased import is_erased, remember
+from include.privacy.erased import remember
 from include.settings import Settings
 from include.storage.checkpoint import read_checkpoint, unlanded
+from include.storage.erased_page import is_erased
 from include.storage.landing import LandingZone
 from include.storage.mongo import IntegrationStore
 from tests.conformance.tiny_server import Reply, Seen

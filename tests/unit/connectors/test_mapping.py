@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from include.connectors.canonical_fields import canonical_fields
+from include.connectors.casts import PLAIN_URL
 from include.connectors.expressions import getter
 from include.connectors.manifest import FieldMapping
 from include.connectors.mapping import compile_mapping
 from include.errors import RecordError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 unhurried = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 NESTED = st.recursive(
@@ -321,6 +326,84 @@ def test_the_short_cut_reads_what_jmespath_reads(record: Any, path: str) -> None
     import jmespath
 
     assert getter(path)(record) == jmespath.search(path, record)
+
+
+@pytest.mark.parametrize(
+    "value", ["2026-11-03T11:30:00+02:00", "2026-11-03T11:30:00Z", "2026-07-03T11:30:00"]
+)
+def test_a_time_is_written_in_utc_whatever_zone_it_came_in(value: str) -> None:
+    moment = mapped({"x": value}, due_at={"path": "x", "timezone": "Europe/London"})["due_at"]
+    assert moment.tzinfo is UTC
+
+
+def outcome_of(compiled: Callable[[Any], dict[str, Any]], record: Any) -> str:
+    """Return a comparable form; with the type, because 1, 1.0 and true are equal."""
+    try:
+        return repr(compiled(record))
+    except RecordError as error:
+        return error.code
+
+
+@unhurried
+@given(
+    record=st.dictionaries(st.sampled_from("abc"), NESTED),
+    keys=st.sampled_from([["a"], ["a", "b"], ["a", "b", "c"]]),
+    policy=st.fixed_dictionaries(
+        {},
+        optional={
+            "default": st.sampled_from(["unknown", "a"]),
+            "nulls": st.just(["a"]),
+            "on_invalid": st.sampled_from(["default", "null"]),
+            "values": st.sampled_from([{"a": "enrolled", "1": "completed"}, {"*": "unknown"}]),
+        },
+    ),
+    field=st.sampled_from(["status", "progress.percent", "attempt", "due_at", "milestones"]),
+)
+def test_a_plain_path_fills_a_field_as_the_same_expression_does(
+    record: Any, keys: list[str], policy: dict[str, Any], field: str
+) -> None:
+    paths = (".".join(keys), ".".join(f'"{key}"' for key in keys))  # quoted: read by the interpreter
+    short, full = (
+        compile_mapping(
+            "assignments", FieldMapping.model_validate({"fields": {field: {"path": path} | policy}})
+        )
+        for path in paths
+    )
+    assert outcome_of(short, record) == outcome_of(full, record)
+
+
+@unhurried
+@given(
+    values=st.lists(st.sampled_from([1, 1.0, True, "1", " 1 ", "TRUE", "true", "odd", 0, False, "x" * 500]))
+)
+def test_a_word_means_the_same_however_often_and_after_whatever_it_came(values: list[Any]) -> None:
+    spec = {"path": "x", "values": {"1": "one", "true": "yes", "x" * 500: "long"}, "on_unknown": "keep"}
+    mapping = FieldMapping.model_validate({"fields": {"external_status": spec}})
+    kept = compile_mapping("assignments", mapping)
+    for value in values:
+        anew = compile_mapping("assignments", mapping)
+        assert outcome_of(kept, {"x": value}) == outcome_of(anew, {"x": value})
+
+
+@unhurried
+@given(
+    text=st.text(alphabet="htps:/.-_~a1@ []?#", max_size=20).map("http".__add__) | st.from_regex(PLAIN_URL)
+)
+def test_the_short_cut_takes_no_address_that_the_parser_refuses(text: str) -> None:
+    if PLAIN_URL.fullmatch(text):
+        parts = urlsplit(text)
+        assert parts.scheme in ("http", "https")
+        assert parts.hostname
+        assert "@" not in parts.netloc
+        assert parts.geturl().rstrip("/") == text.rstrip("/")
+
+
+@unhurried
+@given(value=st.integers(-(2**54), 2**54))
+def test_a_whole_number_is_what_its_text_is(value: int) -> None:
+    fields = FieldMapping.model_validate({"fields": {"attempt": "x", "progress.units_done": "x"}})
+    compiled = compile_mapping("assignments", fields)
+    assert outcome_of(compiled, {"x": value}) == outcome_of(compiled, {"x": str(value)})
 
 
 @unhurried

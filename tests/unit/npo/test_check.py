@@ -23,7 +23,8 @@ ELSEWHERE = Reply(307, {}, {"Location": "http://127.0.0.2:9/x"})
 
 def first_step(server: TinyServer, *, password: str = SECRET, **client: Any) -> Step:
     row = make_row(server.url, manifest=make_manifest(**client))
-    return next(_partner(row, Credential("c", password), Settings()))
+    steps = _partner(row, Credential("c", password), Settings())
+    return next(step for step in steps if step.name != "budget")
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ from pydantic import SecretStr
 
 from include.connectors.open import open_connector
 from include.errors import ConfigurationError, FatalError
-from include.privacy.erased import digests, rewritten_records
+from include.privacy.erased import digests
 from include.privacy.landed_ids import WantedIds, records_holding
 from include.privacy.raw_objects import PageEraser
 from include.privacy.unmapped import _whose
 from include.settings import Settings
+from include.storage.erased_page import rewritten_records
 from include.storage.landing import LandedPage, ResourceManifest
 from include.storage.mongo import IntegrationStore
 from tests.conformance.rows import CREDENTIAL, make_row
