@@ -124,6 +124,7 @@ def measure(commands: int, npos: int, kills: int) -> dict[str, Any]:
         "benchmark": "enrolment",
         "commands": commands,
         "npos": npos,
+        "lookup_settle": MANIFEST["enrolment"]["lookup"]["settle"],
         "worker_killed": len(killed_at),
         "killed_with_outcomes": killed_at,
         "workers": workers,

@@ -44,7 +44,15 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
-    default_args={"owner": "npo-enrolment", **task_defaults(execution_timeout=timedelta(minutes=20))},
+    default_args={
+        "owner": "npo-enrolment",
+        **task_defaults(execution_timeout=timedelta(minutes=20)),
+        # A task that waits for its next try holds the only run, and with it every other NPO. What it leaves
+        # is in the store, and the next run, seconds or minutes later, goes on with it.
+        "retries": 1,
+        "retry_delay": timedelta(seconds=5),
+        "retry_exponential_backoff": 0,
+    },
     deadline=deadline(timedelta(hours=1)),
     tags=["npo", "enrolment"],
 ) as dag:

@@ -58,6 +58,8 @@ def _options(
 def _add_commands() -> None:
     """Register every command module; a broken one leaves the others usable."""
     for found in pkgutil.iter_modules(__path__):
+        if found.name.startswith("_"):
+            continue
         try:
             module = importlib.import_module(f"{__name__}.{found.name}")
         except ImportError as error:

@@ -140,11 +140,11 @@ def run(
 
     use_local_stack()
     settings = get_settings()
-    drained, not_drained = _tried(lambda: drain(settings))
+    drained, not_drained = _tried("drain", lambda: drain(settings))
     npos: dict[str, dict[str, int]] = {}
     failed: dict[str, str] = {}
     for npo_id in [npo] if npo else npos_with_work(MOST_NPOS, settings):
-        counts, failure = _tried(partial(enrol, npo_id, settings))
+        counts, failure = _tried(npo_id, partial(enrol, npo_id, settings))
         if failure is None:
             npos[npo_id] = counts
         else:
@@ -155,8 +155,10 @@ def run(
         raise typer.Exit(1)
 
 
-def _tried(step: Callable[[], dict[str, int]]) -> tuple[dict[str, int], str | None]:
+def _tried(what: str, step: Callable[[], dict[str, int]]) -> tuple[dict[str, int], str | None]:
     """Return a step's counts, or why it failed: the steps after it do without."""
+    from traceback import extract_tb
+
     from include.errors import IntegrationError
 
     try:
@@ -164,7 +166,9 @@ def _tried(step: Callable[[], dict[str, int]]) -> tuple[dict[str, int], str | No
     except IntegrationError as error:
         return {}, str(error)
     except Exception as error:  # noqa: BLE001 - one NPO's surprise is not the others'; its text may hold data
-        return {}, f"{type(error).__name__}: a fault of ours; nothing is lost, the next run tries again"
+        at = extract_tb(error.__traceback__)[-1]
+        told = f"{type(error).__name__} at {at.filename}:{at.lineno}"
+        return {}, f"{what}: {told}: a fault of ours; nothing is lost, the next run tries again"
 
 
 def _run_text(done: dict[str, Any]) -> str:

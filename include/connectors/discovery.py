@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 CONNECTORS = Path(__file__).resolve().parent
 DATA_ONLY = "rest"
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
@@ -145,7 +146,7 @@ def connector_data(name: str, folder: Path = CONNECTORS) -> Mapping[str, Any]:
 @lru_cache(maxsize=512)
 def _read_yaml(path: Path, changed: int) -> Mapping[str, Any]:  # noqa: ARG001 - part of the cache's key
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506 - a safe one
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""

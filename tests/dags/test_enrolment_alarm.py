@@ -56,7 +56,34 @@ def test_polls_of_many_npos_raise_no_more_than_one_alarm_in_a_while_and_forget_n
     alarms = {
         at: unattended.late([npo for since, npo in due.items() if since <= at], at) for at in range(100, 121)
     }
-    assert {at: sorted(npos) for at, npos in alarms.items() if npos} == {105: ["a"], 120: ["a", "b", "c"]}
+    assert {at: sorted(npos) for at, npos in alarms.items() if npos} == {
+        105: ["a", "b"],
+        120: ["a", "b", "c"],
+    }
+
+
+@pytest.mark.parametrize("stuck", [1, 20])
+def test_npos_no_run_gets_on_with_raise_few_alarms_although_runs_hold_them_in_between(stuck: int):
+    """A run is at each of them for three seconds after each alarm, the triggerer looks every two."""
+    unattended = Unattended(grace=4, least=15, most=300)
+    npos = [f"npo{number}" for number in range(stuck)]
+    alarms: list[int] = []
+    for at in range(0, 3600, 2):
+        held = [npo for npo in npos if alarms and 2 < at - alarms[-1] - npos.index(npo) % 4 < 6]
+        if unattended.late([npo for npo in npos if npo not in held], at, held=held):
+            alarms.append(at)
+    assert len(alarms) <= 17
+
+
+def test_an_npo_that_only_a_run_was_at_is_told_of_after_the_grace_only():
+    unattended = Unattended(grace=5, least=15, most=300)
+    looks: list[tuple[int, list[str], list[str]]] = [
+        (0, [], ["a"]),
+        (2, ["a"], []),
+        (6, ["a"], []),
+        (7, ["a"], []),
+    ]
+    assert [unattended.late(npos, at, held=held) for at, npos, held in looks] == [[], [], [], ["a"]]
 
 
 def test_the_triggerer_can_make_the_alarm_for_what_is_due_again():

@@ -52,6 +52,8 @@ def test_it_drains_lists_and_enrols_npo_by_npo_in_a_pool_of_its_own(parsed: dict
         assert task["pool"] == "npo_enrolment"
         assert task["has_retry_policy"]
         assert task["has_on_failure_callback"]
+        # One that waits for its next try would hold the only run, and with it every NPO's enrolments.
+        assert (task["retries"], task["retry_delay"]) == (1, 5.0)
 
 
 def test_its_pool_is_in_the_settings_of_a_local_airflow():

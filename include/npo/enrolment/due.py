@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 STOPPED_LOOKED_AT = timedelta(hours=6)
 """So often it is looked whether an NPO whose enrolments are stopped is in use still."""
+_HELD = {"$gt": ["$lease.until", "$$NOW"]}
 DUE = "due"
 """The index over what is due: without a hint a query that names no NPO reads every enrolment ever made."""
 
@@ -27,13 +28,18 @@ def npos_to_work_at(store: IntegrationStore, *, at: datetime) -> list[str]:
     """
     found = store[COLLECTION].aggregate(pipeline(at), hint=DUE)
     waiting = [each["_id"] for each in found]
-    taken = {"$expr": {"$gt": ["$lease.until", "$$NOW"]}}
+    taken = {"$expr": _HELD}
     stopped = {"stopped": {"$exists": True}, "looked_at": {"$gt": at - STOPPED_LOOKED_AT}}
     quiet = {"$or": [stopped, {"not_before": {"$gt": at}}, taken]}
     left_out = {each["_id"] for each in store[NPOS].find({"_id": {"$in": waiting}} | quiet, {"_id": 1})}
     unsaid = {"publish": {"$exists": True}, "$nor": [taken]}
     telling = sorted(each["_id"] for each in store[NPOS].find(unsaid, {"_id": 1}))
     return list(dict.fromkeys([*(each for each in waiting if each not in left_out), *telling]))
+
+
+def npos_worked_at(store: IntegrationStore) -> list[str]:
+    """Return the NPOs a process is at work for: few, and each only for as long as its lease."""
+    return [each["_id"] for each in store[NPOS].find({"$expr": _HELD}, {"_id": 1})]
 
 
 def pipeline(at: datetime) -> list[dict[str, Any]]:

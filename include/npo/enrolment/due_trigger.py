@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from include.alarm import Alarm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from include.storage.mongo import IntegrationStore
 
@@ -47,25 +48,29 @@ class DueTrigger(Alarm):
     def look(self) -> dict[str, Any] | None:
         """Return how many NPOs wait for a run, where somebody should know."""
         from include.npo.context import utc_now
-        from include.npo.enrolment.due import npos_to_work_at
+        from include.npo.enrolment.due import npos_to_work_at, npos_worked_at
         from include.settings import get_settings
         from include.storage.mongo import IntegrationStore, store_errors
 
         self._store = self._store or IntegrationStore(get_settings())
         with store_errors("enrolment"):
-            npos = npos_to_work_at(self._store, at=utc_now())
-        late = self._unattended.late(npos, time.monotonic())
+            held = npos_worked_at(self._store)  # first: what is let go meanwhile is in one of the two
+            waiting = npos_to_work_at(self._store, at=utc_now())
+        late = self._unattended.late(waiting, time.monotonic(), held=held)
         return {"npos": len(late)} if late else None
 
     async def cleanup(self) -> None:
         """Close the store."""
         if self._store is not None:
-            self._store.close()
+            await asyncio.to_thread(self._store.close)  # takes long where the store is gone
 
 
 @dataclass(slots=True)
 class Unattended:
-    """Tells of NPOs with something to do that no run takes up; of the same one less and less often.
+    """Tells when a run is wanted: an NPO has something to do and no run takes it up.
+
+    An NPO is forgotten when it has nothing to do any more. One that still has when a run has been at it
+    (its events cannot be published, say) is told of less and less often.
 
     Args:
         grace: Seconds a run that is under way has to come to it.
@@ -79,16 +84,22 @@ class Unattended:
     _next: dict[str, tuple[float, float]] = field(default_factory=dict)
     _silent_until: float = float("-inf")
 
-    def late(self, npos: Iterable[str], moment: float) -> list[str]:
-        """Return those to raise an alarm for, of all that have something to do at a moment (seconds)."""
+    def late(self, waiting: Iterable[str], moment: float, *, held: Collection[str] = ()) -> list[str]:
+        """Return the NPOs an alarm tells of, all that wait; none where it is not time for one.
+
+        Args:
+            waiting: NPOs with something to do that no run is at.
+            moment: Now, in seconds.
+            held: NPOs a run is at: whether it gets on with them is seen when it lets go.
+        """
         first = (moment + self.grace, self.least)
-        self._next = {npo_id: self._next.get(npo_id, first) for npo_id in npos}
-        if moment < self._silent_until:
+        found = list(waiting)
+        known = {npo_id: self._next[npo_id] for npo_id in held if npo_id in self._next}
+        self._next = known | {npo_id: self._next.get(npo_id, first) for npo_id in found}
+        if moment < self._silent_until or all(self._next[npo_id][0] > moment for npo_id in found):
             return []
-        found = [npo_id for npo_id, (when, _) in self._next.items() if when <= moment]
-        for npo_id in found:
+        for npo_id in found:  # the run this starts works at all of them
             wait = self._next[npo_id][1]
             self._next[npo_id] = (moment + wait, min(wait * 2, self.most))
-        if found:
-            self._silent_until = moment + self.least
+        self._silent_until = moment + self.least
         return found

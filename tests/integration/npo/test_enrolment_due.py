@@ -56,8 +56,8 @@ def test_commands_that_were_drained_by_a_run_that_died_raise_the_alarm(
     "held",
     [
         {"stopped": {"why": "401"}, "looked_at": datetime.now(tz=UTC)},
-        {"not_before": datetime.now(tz=UTC) + timedelta(hours=1)},
-        {"lease": {"holder": "another", "until": datetime.now(tz=UTC) + timedelta(hours=1)}},
+        {"not_before": datetime.now(tz=UTC) + timedelta(days=1)},
+        {"lease": {"holder": "another", "until": datetime.now(tz=UTC) + timedelta(days=1)}},
     ],
     ids=["stopped", "asked us to wait", "a run is at it"],
 )
@@ -94,7 +94,7 @@ def test_looking_for_what_is_due_reads_nothing_that_has_ended_or_is_due_later(pl
     now = datetime.now(tz=UTC)
     ended: list[dict[str, Any]] = [{"npo_id": platform.npo_id, "state": "accepted"} for _ in range(300)]
     later: list[dict[str, Any]] = [
-        {"npo_id": platform.npo_id, "due": True, "due_at": now + timedelta(hours=1)} for _ in range(300)
+        {"npo_id": platform.npo_id, "due": True, "due_at": now + timedelta(days=1)} for _ in range(300)
     ]
     platform.store["enrolment"].delete_many({})
     platform.store["enrolment"].insert_many(

@@ -101,10 +101,10 @@ def test_seventeen_of_twenty_finish_while_three_hang_flood_and_fail(
     assert last_good - start < 30
     ends = {name: [tried.failure for tried in tries if tried.npo_id == name] for name in BAD}
     # Two requests of two tries each, then the breaker spares both sides the rest.
-    assert ends["hangs"] == ends["fails"] == ["TransientError"] * 2 + ["NotYetError"] * (TRIES - 2)
+    assert ends["hangs"] == ends["fails"] == ["TransientError"] * 2 + ["NoTurnError"] * (TRIES - 2)
     assert sent["hangs"] == sent["fails"] == 4
     # Told once to stay away for ten minutes, every worker does.
     assert ends["floods"] == ["RateLimitedError"] * TRIES
     assert sent["floods"] == 1
-    held = [tried.seconds for tried in tries if tried.failure == "NotYetError"]
+    held = [tried.seconds for tried in tries if tried.failure == "NoTurnError"]
     assert max(held) < 5

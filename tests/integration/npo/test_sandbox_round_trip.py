@@ -211,23 +211,17 @@ class InlineAirflow:
     def __init__(self, trips: dict[str, Trip]) -> None:
         self.api, self.trips, self.late = self, trips, timedelta(0)
 
-    def check(self) -> None:
-        """Nothing can have died."""
-
     def dag(self, dag_id: str) -> dict[str, Any]:
         return {"dag_id": dag_id}
-
-    def runs(self, _dag_id: str, limit: int = 100) -> list[dict[str, Any]]:
-        return [{"state": "success"}][:limit]
 
     def run(self, _dag_id: str, _run_id: str) -> dict[str, Any]:
         return {"state": "success"}
 
     def trigger(self, dag_id: str, _run_id: str) -> None:
-        npo_id = dag_id.removeprefix("npo__")
-        if npo_id in self.trips:
-            self.trips[npo_id].sync.run()
-            return
+        self.trips[dag_id.removeprefix("npo__")].sync.run()
+
+    def check(self) -> None:
+        """Nothing can have died; what the alarms would start is done each time the demo looks."""
         settings = next(iter(self.trips.values())).sync.settings
 
         def now() -> datetime:
@@ -239,8 +233,7 @@ class InlineAirflow:
         self.late += timedelta(hours=1)
 
 
-def test_the_demos_round_trip_ends_as_the_partners_say(trip, sandbox, monkeypatch):
-    monkeypatch.setattr("include.sandbox.demo.enrolment.SWEEP_EVERY", 0.0)
+def test_the_demos_round_trip_ends_as_the_partners_say(trip, sandbox):
     trips = {npo: trip(npo) for npo in sandbox.urls}
     mine = trips["hopeworks"]
     session: Any = SimpleNamespace(
