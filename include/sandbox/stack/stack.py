@@ -12,6 +12,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from include.sandbox.stack import proc
@@ -325,8 +326,8 @@ class LocalStack:
             )
         try:
             self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            (self.home / ".writable").touch()
-            (self.home / ".writable").unlink()
+            with TemporaryFile(dir=self.home):  # nameless: test workers do this at the same moment
+                pass
         except OSError as error:
             raise StackError(
                 f"{self.home} cannot be written ({error.strerror}): choose another with --home"
