@@ -106,3 +106,19 @@ def test_looking_for_what_is_due_reads_nothing_that_has_ended_or_is_due_later(pl
     assert stats["totalDocsExamined"] == 0
     assert stats["totalKeysExamined"] < 10
     platform.store["enrolment"].delete_many({"npo_id": platform.npo_id})
+
+
+def test_an_npo_that_still_waits_when_a_run_let_go_of_it_is_no_news(
+    platform: Platform, row: Setup, alarm: due_trigger.DueTrigger
+):
+    row()
+    platform.send(platform.command("a-1"))
+    drain(platform.settings)
+    alarm._unattended.least = 60.0
+    assert alarm.look() == {"npos": 1}
+    alarm._unattended._silent_until = 0.0  # another NPO's alarm would be due
+    lease = {"holder": "a run", "until": datetime.now(tz=UTC) + timedelta(days=1)}
+    platform.store[NPOS].update_one({"_id": platform.npo_id}, {"$set": {"lease": lease}}, upsert=True)
+    assert alarm.look() is None
+    platform.store[NPOS].update_one({"_id": platform.npo_id}, {"$unset": {"lease": ""}})
+    assert alarm.look() is None
