@@ -101,11 +101,11 @@ def _unzipped(body: bytes, expects: ResponseFormat, limit: int) -> bytes:
                 raise _too_large(limit)
             with archive.open(member) as file:
                 return _bounded(file.read, limit, packed=member.compress_size)
+    except FormatError:
+        raise
     except (zipfile.BadZipFile, EOFError, zlib.error) as error:
         raise FormatError(TRUNCATED, "an incomplete or damaged ZIP archive") from error
-    except (NotImplementedError, RuntimeError, ValueError, OSError) as error:
-        if isinstance(error, FormatError):
-            raise
+    except (RuntimeError, ValueError, OSError) as error:  # another packing, a password, odd fields
         raise FormatError("archive", f"a ZIP archive that cannot be read ({type(error).__name__})") from error
 
 

@@ -242,7 +242,7 @@ def test_a_literal_secret_in_a_header_is_refused_and_not_shown(name: str) -> Non
     "name", ["Accept", "X-Experience-API-Version", "X-Author", "X-Keyboard", "X-Tenant", "X-Client-Id"]
 )
 def test_a_header_that_names_no_secret_may_be_literal(name: str) -> None:
-    parse_manifest(with_change("client/headers", {name: "plain"}))
+    assert parse_manifest(with_change("client/headers", {name: "plain"})).client.headers == {name: "plain"}
 
 
 @pytest.mark.parametrize("path", [f"{OFFERINGS}/endpoint/params", f"{OFFERINGS}/endpoint/json"])
@@ -260,7 +260,8 @@ def test_a_misspelt_placeholder_is_refused(text: str) -> None:
 
 
 def test_a_placeholder_in_a_header_is_fine() -> None:
-    parse_manifest(with_change("client/headers", {"X-Tenant": "{credential.extra.tenant}"}))
+    headers = {"X-Tenant": "{credential.extra.tenant}"}
+    assert parse_manifest(with_change("client/headers", headers)).client.headers == headers
 
 
 @pytest.mark.parametrize(("text", "meant"), [("$", "@"), ("$.data", "data"), ("data.items", "data.items")])
