@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
-import threading
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 
 from include.sandbox.contract.bodies import asked_since
+from include.sandbox.contract.loopback import LoopbackServer
 from include.sandbox.contract.pagination import (
     PAGE_SIZE,
     Asked,
@@ -82,7 +82,7 @@ class Behaviour:
     instead: Callable[[Seen, Callable[[], Reply]], Reply | None] | None = None
 
 
-class ScriptedPartner:
+class ScriptedPartner(LoopbackServer):
     """Serves the scripts of one connector; keeps every request it saw.
 
     Args:
@@ -99,27 +99,7 @@ class ScriptedPartner:
         self.tokens = 0
         self.behaviour = Behaviour()
         self._connector, self._scripts, self._credential = connector, scripts, credential
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-
-    @property
-    def host(self) -> str:
-        """Return host and port."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
-
-    @property
-    def url(self) -> str:
-        """Return the base address."""
-        return f"http://{self.host}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(_handler(self))
 
     def behave(self, **unusual: Any) -> None:
         """Forget what was seen, and behave as told from now on."""
@@ -219,13 +199,6 @@ class ScriptedPartner:
             return records
         times = ((record, self._connector.cursor(script.resource, record)) for record in records)
         return [record for record, moment in times if moment is not None and moment >= since]
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, *_: Any) -> None:
-        """Say nothing: the reader hangs up on a misbehaving partner, as it should."""
 
 
 def _handler(partner: ScriptedPartner) -> type[BaseHTTPRequestHandler]:
